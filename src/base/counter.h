@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Every exit, trap, miss and device access is counted, from one list (counters.def), the same for every engine. A vCPU
+ * has its own block, written by its own thread only; readers add them up.
+ */
+#ifndef BASE_COUNTER_H
+#define BASE_COUNTER_H
+
+#include "base/base.h"
+
+enum counter {
+#define COUNTER(id, name, text) CNT_##id,
+#include "base/counters.def"
+#undef COUNTER
+	NR_COUNTERS
+};
+
+struct counters {
+	u64 n[NR_COUNTERS];
+};
+
+const char *counter_name(enum counter id);
+const char *counter_text(enum counter id);
+
+static inline void counter_add(struct counters *s, enum counter id, u64 n)
+{
+	if (s)
+		s->n[id] += n;
+}
+
+static inline void counter_inc(struct counters *s, enum counter id)
+{
+	counter_add(s, id, 1);
+}
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Memory as instructions see it: linear addresses, the hit path of the soft TLB inline, all else through cpu->ops.
+ *
+ * A TLB entry's tags are (linear page | address-space tag); a tag that never matches is ~0. An entry for writing
+ * exists only if the page is RAM, writable with the current rights, its dirty bit is set, and its frame is not code.
+ * A canonical page cannot equal a non-canonical address, so a hit implies canonical. Address alignment checking and
+ * data breakpoints are in force exactly when cpu->tlb is the array that never hits.
+ */
+#ifndef CPU_ACCESS_H
+#define CPU_ACCESS_H
+
+#include "cpu/cpu.h"
+
+#define TLB_BITS 10
+#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_NO_TAG (~0ull)
+
+struct tlbe {
+	u64 r, w;		/* tags for reading and writing */
+	uintptr_t add;		/* host address = linear address + add */
+	u64 gpa;		/* page's guest-physical address, for audits and write notification */
+};
+
+static inline struct tlbe *tlb_slot(const struct cpu *c, u64 lin)
+{
+	return &c->tlb[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+
+static inline bool tlb_fits(u64 lin, unsigned size)
+{
+	return (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - size;
+}
+
+/* Host address of [lin, lin + size) for reading, or NULL when the slow path must decide. */
+static inline void *tlb_hit_r(const struct cpu *c, u64 lin, unsigned size)
+{
+	const struct tlbe *e = tlb_slot(c, lin);
+
+	if (likely(e->r == ((lin & PAGE_MASK) | c->ctx) && tlb_fits(lin, size)))
+		return (void *)(lin + e->add);
+	return NULL;
+}
+
+static inline void *tlb_hit_w(const struct cpu *c, u64 lin, unsigned size)
+{
+	const struct tlbe *e = tlb_slot(c, lin);
+
+	if (likely(e->w == ((lin & PAGE_MASK) | c->ctx) && tlb_fits(lin, size)))
+		return (void *)(lin + e->add);
+	return NULL;
+}
+
+/* cpu_ld16(c, lin, &v, acc) and friends: OUT_DONE or OUT_FAULT. One access of natural size, so atomic when aligned. */
+#define CPU_ACCESSORS(bits)                                                                                            \
+	static inline int cpu_ld##bits(struct cpu *c, u64 lin, u##bits *v, unsigned acc)                              \
+	{                                                                                                              \
+		typedef u##bits __attribute__((aligned(1), may_alias)) unaligned;                                      \
+		void *p = tlb_hit_r(c, lin, bits / 8);                                                                 \
+		if (unlikely(!p))                                                                                      \
+			return c->ops->load(c, lin, v, bits / 8, acc);                                                 \
+		*v = *(volatile unaligned *)p;                                                                         \
+		return OUT_DONE;                                                                                       \
+	}                                                                                                              \
+	static inline int cpu_st##bits(struct cpu *c, u64 lin, u##bits v, unsigned acc)                                \
+	{                                                                                                              \
+		typedef u##bits __attribute__((aligned(1), may_alias)) unaligned;                                      \
+		void *p = tlb_hit_w(c, lin, bits / 8);                                                                 \
+		if (unlikely(!p))                                                                                      \
+			return c->ops->store(c, lin, &v, bits / 8, acc | ACC_W);                                       \
+		*(volatile unaligned *)p = v;                                                                          \
+		return OUT_DONE;                                                                                       \
+	}
+
+CPU_ACCESSORS(8)
+CPU_ACCESSORS(16)
+CPU_ACCESSORS(32)
+CPU_ACCESSORS(64)
+#undef CPU_ACCESSORS
+
+/* size 1..64 bytes into or out of buf; not necessarily atomic. */
+static inline int cpu_ld(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc)
+{
+	void *p = tlb_hit_r(c, lin, size);
+
+	if (unlikely(!p))
+		return c->ops->load(c, lin, buf, size, acc);
+	memcpy(buf, p, size);
+	return OUT_DONE;
+}
+
+static inline int cpu_st(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned acc)
+{
+	void *p = tlb_hit_w(c, lin, size);
+
+	if (unlikely(!p))
+		return c->ops->store(c, lin, buf, size, acc | ACC_W);
+	memcpy(p, buf, size);
+	return OUT_DONE;
+}
+
+#endif

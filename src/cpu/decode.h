@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Bytes to struct insn. Zydis stands behind this header and nowhere else.
+ */
+#ifndef CPU_DECODE_H
+#define CPU_DECODE_H
+
+#include "cpu/insn.h"
+
+enum decode_result {
+	DECODE_OK,		/* *i is complete (maybe bound to exec_ud or exec_unimpl) */
+	DECODE_MORE,		/* the bytes end before the instruction does */
+	DECODE_TOO_LONG,	/* over 15 bytes: #GP(0) */
+};
+
+/* Decodes at most n (1..15) bytes for code size `code`; legacy is true in real and virtual-8086 mode. SDM 2, chapter 2. */
+enum decode_result decode_insn(struct insn *i, const u8 *bytes, unsigned n, enum cpu_code code, bool legacy);
+
+/* Intel-syntax text of the instruction at address pc, for traces and dumps; returns buf. */
+const char *decode_text(const u8 *bytes, unsigned n, enum cpu_code code, u64 pc, char *buf, size_t size);
+
+/* One operand as a data instruction names it, for the makers of host stubs. */
+struct operand {
+	u8 kind;		/* OPK_* */
+	u8 reg;			/* register number in its file */
+	bool read, written;
+	u16 size;		/* bytes */
+	u8 elem_size;		/* bytes of an element, memory operands */
+};
+enum { OPK_NONE, OPK_GPR, OPK_MMX, OPK_XMM /* xmm, ymm, zmm by size */, OPK_MASK, OPK_MEM, OPK_IMM, OPK_ST, OPK_VSIB };
+
+struct operands {
+	struct operand op[6];
+	u8 n;
+	u8 mask_reg;		/* EVEX.aaa, 0 none */
+	bool zeroing, broadcast, rounding;
+	u8 vlen;		/* bytes: 16, 32, 64 */
+	bool reads_flags, writes_flags;
+	char mnemonic[24];
+};
+
+/* The full operand list of an instruction that decode_insn() accepted. Slow: once per made stub. */
+bool decode_operands(const struct insn *i, enum cpu_code code, struct operands *o);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The contract of an engine: something that runs a vCPU until an event. State is complete at an instruction boundary
+ * whenever run() is not executing, and any other engine can continue.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "cpu/cpu.h"
+#include "mem/mem.h"
+
+/* Why run() came back. */
+enum engine_exit {
+	EXIT_KICK,		/* ATT_KICK was posted (and has been cleared) */
+	EXIT_HALT,		/* activity is not ACT_RUNNING and nothing wakes it yet: sleep until attention */
+	EXIT_SHUTDOWN,		/* triple fault */
+	EXIT_DEBUG,		/* breakpoint or step for the debugger */
+	EXIT_BUDGET,		/* the instruction budget is used up (engines that count) */
+	EXIT_FATAL,		/* our own error, said in the log */
+};
+
+enum tlb_scope_engine { INVALIDATE_PAGE, INVALIDATE_SPACE, INVALIDATE_ALL };
+
+struct engine_ops {
+	const char *name;
+	/* Probed by running instructions: 0, or -1 with the reason. */
+	int (*probe)(struct err *e);
+	int (*attach)(struct cpu *c, struct mem *m, struct err *e);
+	/* Runs until an event; at most budget instructions if the engine counts (0: no limit). */
+	enum engine_exit (*run)(struct cpu *c, u64 budget);
+	/* From any thread, sticky: pending before entry means immediate return. cpu_post() has been made by the caller. */
+	void (*kick)(struct cpu *c);
+	void (*invalidate)(struct cpu *c, enum tlb_scope_engine scope, u64 gpa);
+	void (*detach)(struct cpu *c);
+};
+
+extern const struct engine_ops engine_interp;
+
+/* Debugger's wishes, checked by engines that run with debugging on (slow flavour). */
+struct debug_wishes {
+	bool step;		/* stop after one instruction */
+	unsigned n;
+	u64 addr[64];		/* linear breakpoints */
+};
+
+#endif

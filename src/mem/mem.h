@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Guest-physical space: RAM by frames, ROM, device windows, ports; the state of each frame; the view DMA has of it.
+ *
+ * Invariants
+ *  1. RAM is gpa -> (fd, offset) by the frame table, never assumed linear; a host address from mem_page() is valid to
+ *     the next safepoint of the caller (DMA pins instead).
+ *  2. A frame is FRAME_DATA (writable) or FRAME_CODE (some engine keeps decoded or translated copies of bytes in it),
+ *     never both. mem_code_enter() revokes every write path before it returns; the bytes may be read only after that.
+ *     A write to a code frame first tells the code listeners, then lands.
+ *  3. Regions do not overlap; the table changes only under exclusive execution.
+ */
+#ifndef MEM_MEM_H
+#define MEM_MEM_H
+
+#include "base/base.h"
+#include "base/err.h"
+
+struct mem;
+
+enum frame_state { FRAME_DATA, FRAME_CODE };
+
+/* A device window or port range. size is 1, 2, 4 or 8 (ports: 1, 2, 4); off is relative to the start of the range.
+ * Accesses wider than max_size or not aligned to a supported size are split by the bus, little-endian. */
+struct io_ops {
+	u64 (*read)(void *dev, u64 off, unsigned size);
+	void (*write)(void *dev, u64 off, u64 val, unsigned size);
+	u8 min_size, max_size;		/* 0 means 1 and 8 */
+};
+
+/* Who must hear that code bytes are about to change (engines), and that write paths must go (vCPU TLBs). */
+struct mem_listener {
+	void (*code_write)(void *opaque, u64 gpa, unsigned len);	/* bytes of a code frame are about to change */
+	void (*revoke_write)(void *opaque, u64 gpa);			/* drop cached write access to this frame */
+	void (*map_changed)(void *opaque);				/* regions changed: drop every cached translation */
+	void *opaque;
+	struct mem_listener *next;
+};
+
+struct mem *mem_new(struct err *e);
+void mem_free(struct mem *m);
+int mem_add_ram(struct mem *m, u64 gpa, u64 size, struct err *e);	/* page-aligned; zero-filled, lazily allocated */
+int mem_add_rom(struct mem *m, u64 gpa, const void *bytes, u64 size, struct err *e);	/* writes are dropped */
+int mem_add_mmio(struct mem *m, u64 gpa, u64 size, const struct io_ops *ops, void *dev, struct err *e);
+int mem_add_ports(struct mem *m, u16 port, unsigned n, const struct io_ops *ops, void *dev, struct err *e);
+void mem_remove(struct mem *m, u64 gpa);
+u64 mem_ram_size(const struct mem *m);
+/* The i-th RAM range; false past the last. */
+bool mem_ram_range(const struct mem *m, unsigned i, u64 *gpa, u64 *size);
+void mem_add_listener(struct mem *m, struct mem_listener *l);
+
+/* What stands at a page: host address for RAM (and ROM unless write), NULL for devices and holes. */
+u8 *mem_page(struct mem *m, u64 gpa, bool write);
+enum frame_state mem_frame_state(struct mem *m, u64 gpa);
+int mem_code_enter(struct mem *m, u64 gpa);	/* 0, or -1 when the page is not RAM or ROM */
+void mem_code_leave(struct mem *m, u64 gpa);
+/* Before a write by whatever means (CPU, DMA, debugger) that does not come through a revocable tag. */
+void mem_before_write(struct mem *m, u64 gpa, unsigned len);
+
+/* Copies that keep every invariant; any length, across pages. Return 0, or -1 if some byte is not RAM or ROM
+ * (reads of holes give all ones, writes are dropped). */
+int mem_read(struct mem *m, u64 gpa, void *buf, u64 len);
+int mem_write(struct mem *m, u64 gpa, const void *buf, u64 len);
+
+/* Device accesses. Unclaimed: reads all ones, writes ignored; *claimed (may be NULL) tells. */
+u64 mem_mmio_read(struct mem *m, u64 gpa, unsigned size, bool *claimed);
+void mem_mmio_write(struct mem *m, u64 gpa, u64 val, unsigned size, bool *claimed);
+u32 mem_port_read(struct mem *m, u16 port, unsigned size);
+void mem_port_write(struct mem *m, u16 port, u32 val, unsigned size);
+
+#endif
