@@ -33,12 +33,14 @@ struct timer {
 	void *opaque;
 	struct timer *next;
 	struct timerq *q;
+	u64 run;			/* the timerq_run() in which it fired last */
 };
 
 struct timerq {
 	struct timer *head;		/* by deadline */
 	void (*earlier)(void *opaque);	/* told when the head became earlier, so that a sleeper wakes in time */
 	void *opaque;
+	u64 run;			/* counts calls of timerq_run() */
 };
 
 void timer_init(struct timer *t, struct timerq *q, void (*fire)(void *opaque, u64 now_ns), void *opaque);
