@@ -42,6 +42,13 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
 
 unit: $(UNIT_BIN)
 
+# The instruction tests against silicon: `build/tests/isa/isa -n 500000 -s SEED`.
+$(BUILD)/tests/isa/isa: $(wildcard tests/isa/*.c tests/isa/*.h) $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Itests/isa -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS)
+
+isa: $(BUILD)/tests/isa/isa
+
 clean:
 	rm -rf $(BUILD) doppel
 
