@@ -168,6 +168,7 @@ struct cpu {
 	bool nmi_blocked;
 	bool smi_pending_unused;
 	u64 pending_db;		/* DR6 bits of a trap-class #DB due after the current instruction */
+	bool no_step;		/* the instruction being retired takes no single-step trap (INT n; SYSCALL that masked TF) */
 	struct event injected;	/* being delivered when the engine was left */
 	u64 monitor_addr;
 	bool monitor_armed;
