@@ -6,7 +6,7 @@ BUILD   ?= build
 OPT     ?= -O2
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror
 CFLAGS  ?= $(OPT) -g
-ALL_CFLAGS = -std=gnu11 $(WARN) -Isrc -fno-strict-aliasing -fwrapv -pthread $(CFLAGS)
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -fno-strict-aliasing -fwrapv -pthread $(CFLAGS)
 LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lpthread
 
 SRCS := $(sort $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c)))

@@ -8,6 +8,7 @@
 
 #include <poll.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 
 struct loop;

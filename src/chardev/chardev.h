@@ -23,10 +23,10 @@ struct chardev_ops {
 
 /* The user's side: what the chip at the other end does. Any member may be NULL. */
 struct chardev_user {
-	size_t (*room)(void *opaque);			/* how many bytes rx() takes now */
-	void (*rx)(void *opaque, const u8 *p, size_t n);	/* input, at most room() bytes */
-	void (*drained)(void *opaque);			/* a write that returned less than n may be tried again */
-	void (*brk)(void *opaque);			/* a line break was asked for */
+	size_t (*room)(void *opaque);			 /* how many bytes rx() takes now */
+	void (*rx)(void *opaque, const u8 *p, size_t n); /* input, at most room() bytes */
+	void (*drained)(void *opaque);			 /* a write that returned less than n may be tried again */
+	void (*brk)(void *opaque);			 /* a line break was asked for */
 	void *opaque;
 };
 

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Signal handlers have nowhere to get their world from but file scope: this file is the one exception to "no mutable
+ * file-scope variables" that DESIGN allows for them.
+ */
+#include "base/signals.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const int fatal_signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP };
+static const int stop_signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+
+static struct {
+	atomic_int guarded;
+	int fd;
+	struct termios cooked, raw;
+	struct sigaction old[NSIG];
+	void (*_Atomic stop)(void *opaque, int sig);
+	void *stop_opaque;
+	atomic_int stops;
+} sg;
+
+static void restore_terminal(void)
+{
+	if (atomic_exchange(&sg.guarded, 0))
+		tcsetattr(sg.fd, TCSADRAIN, &sg.cooked);
+}
+
+/* A fault of ours: restore, then let whoever came before us (the default, a sanitizer) have it. */
+static void on_fatal(int sig, siginfo_t *info, void *ctx)
+{
+	(void)ctx;
+	restore_terminal();
+	sigaction(sig, &sg.old[sig], NULL);
+	if (info->si_code <= 0)
+		raise(sig);
+}
+
+static void on_stop(int sig)
+{
+	void (*fn)(void *, int) = atomic_load(&sg.stop);
+	int saved = errno;
+
+	if (fn && !atomic_fetch_add(&sg.stops, 1)) {
+		fn(sg.stop_opaque, sig);
+		errno = saved;
+		return;
+	}
+	restore_terminal();
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void on_continue(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	if (atomic_load(&sg.guarded) && tcgetpgrp(sg.fd) == getpgrp())
+		tcsetattr(sg.fd, TCSANOW, &sg.raw);
+	errno = saved;
+}
+
+void signals_init(void)
+{
+	struct sigaction fatal = { .sa_sigaction = on_fatal, .sa_flags = SA_SIGINFO };
+	struct sigaction stop = { .sa_handler = on_stop, .sa_flags = SA_RESTART };
+	struct sigaction cont = { .sa_handler = on_continue, .sa_flags = SA_RESTART };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++)
+		sigaction(fatal_signals[i], &fatal, &sg.old[fatal_signals[i]]);
+	for (size_t i = 0; i < ARRAY_SIZE(stop_signals); i++) {
+		sigaction(stop_signals[i], NULL, &sg.old[stop_signals[i]]);
+		if (sg.old[stop_signals[i]].sa_handler != SIG_IGN) /* nohup and background jobs */
+			sigaction(stop_signals[i], &stop, NULL);
+	}
+	sigaction(SIGCONT, &cont, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	atexit(restore_terminal);
+}
+
+void signals_guard_terminal(int fd, const struct termios *cooked, const struct termios *raw)
+{
+	if (!cooked) {
+		restore_terminal();
+		return;
+	}
+	sg.fd = fd;
+	sg.cooked = *cooked;
+	sg.raw = *raw;
+	atomic_store(&sg.guarded, 1);
+}
+
+void signals_on_stop(void (*fn)(void *opaque, int sig), void *opaque)
+{
+	sg.stop_opaque = opaque;
+	atomic_store(&sg.stop, fn);
+}
