@@ -111,6 +111,14 @@ struct cpu_derived {
 	u32 block_key;	/* everything decoding and block lookup depend on besides the address */
 };
 
+/* What --trace can report; bit n of cpu->trace asks for kind n. */
+enum trace_kind {
+#define TRACE_KIND(id, name, text) TRACE_##id,
+#include "cpu/trace_kinds.def"
+#undef TRACE_KIND
+	NR_TRACE_KINDS
+};
+
 /* The world, passed in by the owner of the cpu. All may be called only by the vCPU's thread. */
 struct cpu_ops {
 	/* Linear-address accesses of 1..64 bytes that missed the TLB, cross a page, or need checks; acc is ACC_*.
@@ -141,6 +149,8 @@ struct cpu_ops {
 	void (*send_ipi)(struct cpu *c, u64 icr);	/* to other vCPUs (also self by shorthand); x2APIC form of ICR */
 	void (*exclusive_begin)(struct cpu *c);
 	void (*exclusive_end)(struct cpu *c);
+	/* An event of a kind that c->trace asks for; a, b, x as cpu_trace()'s callers say in trace_kinds.def. */
+	void (*trace)(struct cpu *c, enum trace_kind kind, u64 a, u64 b, u64 x);
 };
 
 struct cpu {
@@ -226,6 +236,13 @@ static inline void cpu_set_rflags_raw(struct cpu *c, u64 f)
 {
 	c->aflags = aflags_from_rflags(f);
 	c->rflags = (u32)((f & ~(u64)FLAGS_ARITH) | 2);
+}
+
+/* Reports an event to --trace; costs one test where nobody asks. */
+static inline void cpu_trace(struct cpu *c, enum trace_kind kind, u64 a, u64 b, u64 x)
+{
+	if (unlikely(c->trace & (1u << kind)) && c->ops->trace)
+		c->ops->trace(c, kind, a, b, x);
 }
 
 /* ---- raising: each returns OUT_FAULT so that `return cpu_gp(c, 0);` reads well ------------------------------- */
