@@ -25,6 +25,7 @@ struct cpu;
 struct insn;
 struct tlbe;
 struct cpuid_model;
+struct debug_wishes;
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, R_ZERO, R_RIP, NR_REGS };
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, NR_SEGS };
@@ -164,6 +165,7 @@ struct cpu {
 	atomic_uint attention;	/* ATT_* */
 	const void *block_end;	/* set to NULL by ops when the code being executed was changed: stop after this instruction */
 	const struct cpu_ops *ops;
+	u32 fetch_gen;		/* counts up whenever a translation that a fetch may have used went away (mmu/) */
 	struct event exc;	/* what OUT_FAULT asks to deliver */
 
 	struct seg seg[NR_SEGS], ldtr, tr;
@@ -209,6 +211,7 @@ struct cpu {
 	void *vm;		/* the owner's: the machine's view of this vCPU */
 	void *mmu;		/* mmu/'s private state */
 	void *engine;		/* the running engine's private state */
+	const struct debug_wishes *wishes;	/* the debugger's, or NULL (engine.h) */
 	unsigned index;		/* 0 is the bootstrap processor */
 	u64 icount;		/* instructions retired, where the engine counts them */
 	struct counters *counters;
