@@ -29,6 +29,11 @@ struct cpuid_model {
 	u8 phys_bits, lin_bits;
 	u16 xsave_offset[20], xsave_size[20];	/* by component, as CPUID.0DH tells: standard format */
 	u32 cpus;
+	u64 tsc_hz;		/* of the host's TSC, which the guest's runs with */
+	u64 arch_capabilities;	/* IA32_ARCH_CAPABILITIES */
+	u32 microcode;		/* revision as the vendor's MSR shows it */
+	u32 max_basic, max_extended;
+	char text[64];		/* name's storage */
 	size_t n;
 	struct cpuid_leaf leaf[96];
 };
@@ -37,6 +42,18 @@ struct cpuid_model {
  * machine of cpus vCPUs; fails with a sentence when the host cannot run what it promises. */
 struct cpuid_model *cpuid_model_new(const char *name, unsigned cpus, struct err *e);
 void cpuid_model_free(struct cpuid_model *m);
+
+/* Ticks a second of the guest's TSC: from the host's CPUID, else measured once when the model was made. */
+u64 cpuid_tsc_hz(const struct cpuid_model *m);
+/* The host's TSC frequency: CPUID 15H or 40000010H, else measured against CLOCK_MONOTONIC for some 20 ms (tsc.c). */
+u64 tsc_measure_hz(void);
+/* The name of a feature as features.def has it. */
+const char *cpuid_feature_name(enum feature f);
+
+static inline bool model_has(const struct cpuid_model *m, enum feature f)
+{
+	return m->features[f / 64] >> (f % 64) & 1;
+}
 
 static inline bool cpu_has(const struct cpu *c, enum feature f)
 {

@@ -59,15 +59,8 @@ static inline u64 cpu_guest_tsc(struct cpu *c)
 	return c->ops->host_tsc(c) + c->tsc_offset;
 }
 
-/* Canonical for the CPU's linear-address width now in force (57 bits under CR4.LA57). */
-static inline bool cpu_canonical(const struct cpu *c, u64 lin)
-{
-	unsigned shift = c->cr4 & CR4_LA57 ? 7 : 16;
-
-	return (u64)((s64)(lin << shift) >> shift) == lin;
-}
-
-/* The same for values kept in registers (MSRs, INVPCID descriptors): the width the processor has, not the mode's. */
+/* Canonical as a value kept in a register (MSRs, INVPCID descriptors): by the width the processor has, LA57 in force or
+ * not (SDM 1, 3.3.7.1). cpu_canonical() in segment.h goes by the mode. */
 bool cpu_canonical_max(const struct cpu *c, u64 lin);
 
 #endif
