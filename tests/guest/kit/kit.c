@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The kit's few services; see kit.h.
+ */
+#include "kit.h"
+
+#include <stdarg.h>
+
+typeof(kit_last) kit_last;
+kit_handler *kit_handlers[256];
+u64 kit_idt[512] __attribute__((aligned(16)));
+u8 kit_tss[104 + 8192 + 8] __attribute__((aligned(16)));
+struct kit_dt kit_idtr = { sizeof(kit_idt) - 1, (u64)kit_idt };
+static u8 trap_stack[16384] __attribute__((aligned(16)));
+static unsigned passed, failed;
+extern u64 kit_recover_rsp;
+extern char boot_stack_top[];
+
+void *memset(void *d, int c, size_t n)
+{
+	void *r = d;
+
+	__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+	return r;
+}
+
+void *memcpy(void *d, const void *s, size_t n)
+{
+	void *r = d;
+
+	__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n)::"memory");
+	return r;
+}
+
+static void put_char(char c)
+{
+	while (!(inb(0x3fd) & 0x20))
+		;
+	outb(0x3f8, (u8)c);
+}
+
+void kit_puts(const char *s)
+{
+	for (; *s; s++)
+		put_char(*s);
+}
+
+static void put_number(u64 v, unsigned base, int width, char pad)
+{
+	char buf[24];
+	int n = 0;
+
+	do {
+		buf[n++] = "0123456789abcdef"[v % base];
+		v /= base;
+	} while (v);
+	for (int i = n; i < width; i++)
+		put_char(pad);
+	while (n)
+		put_char(buf[--n]);
+}
+
+/* %s %c %d %u %x with l and a zero-padded width: all that the tests need. */
+void kit_printf(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	for (; *fmt; fmt++) {
+		int width = 0, l = 0;
+		char pad = ' ';
+
+		if (*fmt != '%') {
+			put_char(*fmt);
+			continue;
+		}
+		for (fmt++; *fmt == '0' || *fmt == 'l' || (*fmt >= '1' && *fmt <= '9'); fmt++) {
+			if (*fmt == 'l')
+				l = 1;
+			else if (*fmt == '0' && !width)
+				pad = '0';
+			else
+				width = width * 10 + *fmt - '0';
+		}
+		if (*fmt == 's') {
+			kit_puts(va_arg(ap, char *));
+		} else if (*fmt == 'c') {
+			put_char((char)va_arg(ap, int));
+		} else if (*fmt == 'd') {
+			s64 v = l ? va_arg(ap, s64) : va_arg(ap, int);
+
+			if (v < 0)
+				put_char('-');
+			put_number((u64)(v < 0 ? -v : v), 10, width, pad);
+		} else {
+			u64 v = l ? va_arg(ap, u64) : va_arg(ap, u32);
+
+			put_number(v, *fmt == 'x' ? 16 : 10, width, pad);
+		}
+	}
+	va_end(ap);
+}
+
+void kit_exit(int code)
+{
+	outl(0xf4, (u32)code);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+void kit_case(const char *name, const char *manual, u64 want, u64 got)
+{
+	if (want == got) {
+		passed++;
+		return;
+	}
+	failed++;
+	if (failed <= 40)
+		kit_printf("FAIL %s [%s]: want %lx, got %lx\n", name, manual, want, got);
+}
+
+int kit_done(void)
+{
+	kit_printf("%u passed, %u failed\n", passed, failed);
+	return failed ? 1 : 0;
+}
+
+void kit_set_gate(unsigned v, void *handler, unsigned type_dpl, unsigned ist)
+{
+	u64 h = (u64)handler;
+
+	kit_idt[2 * v] = (h & 0xffff) | 0x08 << 16 | (u64)ist << 32 | (u64)type_dpl << 40 | (h >> 16 & 0xffff) << 48;
+	kit_idt[2 * v + 1] = h >> 32;
+}
+
+int kit_trap(struct frame *f);
+int kit_trap(struct frame *f)
+{
+	u64 cr2 = rdcr2(), dr6;
+
+	if (kit_handlers[f->vector] && kit_handlers[f->vector](f))
+		return -1;
+	__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
+	kit_last.f = *f;
+	kit_last.cr2 = cr2;
+	kit_last.dr6 = dr6;
+	if (!kit_recover_rsp) {
+		kit_printf("unexpected trap %lu error %lx rip %lx cs %lx rsp %lx cr2 %lx flags %lx\n", f->vector, f->error,
+			   f->rip, f->cs, f->rsp, cr2, f->rflags);
+		kit_exit(2);
+	}
+	return (int)f->vector;
+}
+
+bool kit_on_tcg(void)
+{
+	u32 r[4];
+
+	cpuid(0x40000000, 0, r);
+	return r[1] == 0x54474354; /* "TCGT" */
+}
+
+static u8 *next_page;
+
+void *kit_page(void)
+{
+	if (!next_page)
+		next_page = (u8 *)(((u64)kit_end + 4095) & ~4095ull);
+	next_page += 4096;
+	return memset(next_page - 4096, 0, 4096);
+}
+
+void kit_init(void)
+{
+	u64 tss = (u64)kit_tss;
+
+	outb(0x3f9, 0);
+	outb(0x3fb, 0x80);
+	outb(0x3f8, 1);
+	outb(0x3f9, 0);
+	outb(0x3fb, 3);
+	outb(0x3fa, 7);
+	outb(0x21, 0xff);
+	outb(0xa1, 0xff);
+	for (unsigned v = 0; v < 256; v++)
+		kit_set_gate(v, kit_stubs + 16 * v, v == 3 || v == 4 || v >= 0x80 ? 0xee : 0x8e, 0);
+	__asm__ volatile("lidt %0" ::"m"(kit_idtr));
+	*(u64 *)(kit_tss + 4) = (u64)trap_stack + sizeof(trap_stack);
+	*(u16 *)(kit_tss + 102) = 104;
+	memset(kit_tss + 104, 0xff, 8193);
+	kit_gdt[7] = (sizeof(kit_tss) - 1) | (tss & 0xffffff) << 16 | 0x89ull << 40 | (tss >> 24 & 0xff) << 56;
+	kit_gdt[8] = tss >> 32;
+	__asm__ volatile("ltr %w0" ::"r"(0x38));
+}
