@@ -148,6 +148,9 @@ struct cpu_ops {
 	bool (*random)(struct cpu *c, void *buf, unsigned size);	/* RDRAND, RDSEED; false: CF = 0 */
 	void (*ioapic_eoi)(struct cpu *c, u8 vector);	/* EOI broadcast for a level-triggered vector */
 	void (*send_ipi)(struct cpu *c, u64 icr);	/* to other vCPUs (also self by shorthand); x2APIC form of ICR */
+	/* lapic_next_deadline() may have changed (timer armed, stopped, fired): whoever posts ATT_TIMER should look.
+	 * May be NULL. */
+	void (*timer_changed)(struct cpu *c);
 	void (*exclusive_begin)(struct cpu *c);
 	void (*exclusive_end)(struct cpu *c);
 	/* An event of a kind that c->trace asks for; a, b, x as cpu_trace()'s callers say in trace_kinds.def. */
