@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The engine `interp`: decoded blocks, run by calling one function an instruction. The reference for every other
+ * engine.
+ *
+ * The loop keeps the instruction pointer in a local and stores it before each instruction, because only the last
+ * instruction of a block may change it. Everything that needs a look between two instructions (attention, budget,
+ * debugging, mode changes) is looked at between blocks; a block is cut short where the budget ends in it.
+ */
+#include "engine/interp/interp.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "cpu/debug.h"
+#include "cpu/event.h"
+
+#define POOL_SIZE (48ul << 20)
+
+/* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
+#define ATT_LEVELS (ATT_EXTINT | ATT_NMI)
+#define LEVEL_CHECK 0xfff /* ... and each time this many instructions have gone by */
+
+static void report_unimplemented(struct cpu *c, const struct insn *i)
+{
+	char text[128], bytes[3 * 15 + 1];
+
+	for (unsigned k = 0; k < i->len; k++) {
+		static const char hex[] = "0123456789abcdef";
+
+		bytes[3 * k] = hex[i->raw[k] >> 4];
+		bytes[3 * k + 1] = hex[i->raw[k] & 15];
+		bytes[3 * k + 2] = ' ';
+	}
+	bytes[3 * i->len - 1] = 0;
+	decode_text(i->raw, i->len, c->d.code, c->r[R_RIP], text, sizeof(text));
+	log_guest("instruction not implemented, raising #UD: %s at %04x:%llx (%s)", text, c->seg[SEG_CS].sel,
+		  (unsigned long long)c->r[R_RIP], bytes);
+}
+
+static int deliver(struct interp *in)
+{
+	struct cpu *c = in->cpu;
+	struct event e = c->exc;
+
+	if (e.type == EV_SOFT_INT || e.type == EV_SOFT_EXC || e.type == EV_PRIV_SW || e.type == EV_TRAP)
+		c->icount++;
+	return event_deliver(c, &e);
+}
+
+int interp_outcome(struct interp *in, const struct insn *i, int out)
+{
+	in->ignored = 0;
+	switch (out) {
+	case OUT_UNIMPL:
+		report_unimplemented(in->cpu, i);
+		cpu_ud(in->cpu);
+		return deliver(in);
+	case OUT_FAULT:
+		return deliver(in);
+	default:
+		return out;
+	}
+}
+
+/* ---- blocks --------------------------------------------------------------------------------------------------- */
+
+/* Runs b, at most max instructions of it. *ran counts those that retired. r[R_RIP] is exact afterwards. */
+static inline int run_block(struct cpu *c, struct block *b, u64 max, unsigned *ran, struct insn **last)
+{
+	struct insn *i = b->insn;
+	u64 rip = c->r[R_RIP];
+	int out;
+
+	c->block_end = i + (likely(max >= b->n) ? b->n : max);
+	do {
+		rip += i->len;
+		c->r[R_RIP] = rip;
+		out = i->exec(c, i);
+		i++;
+	} while (likely(!out) && i < (const struct insn *)c->block_end);
+	*ran = (unsigned)(i - b->insn);
+	*last = i - 1;
+	if (unlikely(out) && (out == OUT_FAULT || out == OUT_AGAIN || out == OUT_UNIMPL)) {
+		c->r[R_RIP] = rip - (i - 1)->len;
+		--*ran;
+	}
+	return out;
+}
+
+static inline bool same_page(u64 a, u64 b)
+{
+	return !((a ^ b) >> PAGE_SHIFT);
+}
+
+static inline bool pressing(struct interp *in, struct cpu *c)
+{
+	return atomic_load_explicit(&c->attention, memory_order_relaxed) & ~in->ignored;
+}
+
+/* Remembers that from leads to to, unless the cache was emptied meanwhile or the page is another one now. */
+static inline void link_blocks(struct interp *in, struct block *from, struct block *to, bool jumped, u64 flushes)
+{
+	if (to && in->flushes == flushes && from->key != KEY_DEAD && same_page(from->gpa, to->gpa))
+		from->succ[jumped] = to;
+}
+
+/* The block to run after b, which began at linear address from. NULL: none, see *out. */
+static inline struct block *next_block(struct interp *in, struct block *b, u64 from, u64 pc, int *out)
+{
+	bool jumped = pc != from + b->bytes;
+	u64 flushes = in->flushes;
+	struct block *to = b->succ[jumped];
+
+	if (likely(same_page(from, pc))) {
+		if (likely(to && !((to->gpa ^ pc) & ~PAGE_MASK)))
+			return to;
+		*out = build_find(in, pc, &to);
+		if (!*out)
+			link_blocks(in, b, to, jumped, flushes);
+	} else {
+		*out = build_find(in, pc, &to);
+	}
+	return *out ? NULL : to;
+}
+
+/* Runs block after block while nothing else wants a look: stop is the instruction count at which something does.
+ * Returns the last outcome, dealt with; OUT_AGAIN if the next instruction must be stepped. */
+static int run_blocks(struct interp *in, u64 stop)
+{
+	struct cpu *c = in->cpu;
+	u64 limit = interp_limit(c), pc = interp_pc(c), blocks = 0, from;
+	struct block *b;
+	struct insn *last;
+	unsigned ran;
+	int out = build_find(in, pc, &b);
+
+	while (likely(!out)) {
+		if (unlikely(!b || !b->n || c->r[R_RIP] + b->bytes - 1 > limit)) {
+			counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
+			return OUT_AGAIN;
+		}
+		blocks++;
+		out = run_block(c, b, in->icount_end - c->icount, &ran, &last);
+		c->icount += ran;
+		if (unlikely(out)) {
+			counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
+			out = interp_outcome(in, last, out);
+			return out == OUT_AGAIN ? OUT_DONE : out;
+		}
+		if (unlikely(!c->block_end || pressing(in, c) || c->icount >= stop))
+			break;
+		from = pc;
+		pc = interp_pc(c);
+		b = next_block(in, b, from, pc, &out);
+	}
+	counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
+	return out ? interp_outcome(in, NULL, out) : OUT_DONE;
+}
+
+/* ---- between blocks ------------------------------------------------------------------------------------------- */
+
+/* Deals with attention; false when run() must return *why. */
+static bool attend(struct interp *in, enum engine_exit *why)
+{
+	struct cpu *c = in->cpu;
+	unsigned att = atomic_load(&c->attention);
+
+	if (att & ATT_KICK) {
+		atomic_fetch_and(&c->attention, ~(unsigned)ATT_KICK);
+		counter_inc(c->counters, CNT_KICKS);
+		*why = EXIT_KICK;
+		return false;
+	}
+	if (att & ATT_EXCL) {
+		atomic_fetch_and(&c->attention, ~(unsigned)ATT_EXCL);
+		blocks_drain_foreign(in);
+	}
+	in->ignored = 0;
+	in->ignored_since = c->icount;
+	if (!event_poll(c))
+		in->ignored = att & ATT_LEVELS;
+	return true;
+}
+
+/* The vCPU does not run. False: nothing wakes it now. */
+static bool wake(struct interp *in, enum engine_exit *why)
+{
+	struct cpu *c = in->cpu;
+
+	*why = c->activity == ACT_SHUTDOWN ? EXIT_SHUTDOWN : EXIT_HALT;
+	return c->activity != ACT_SHUTDOWN && event_deliverable(c) && event_poll(c);
+}
+
+/* Is the next instruction one that the debugger wants to see first? */
+static bool at_breakpoint(const struct interp *in)
+{
+	const struct debug_wishes *w = in->cpu->wishes;
+	u64 pc = interp_pc(in->cpu);
+
+	for (unsigned k = 0; k < w->n && k < ARRAY_SIZE(w->addr); k++)
+		if (w->addr[k] == pc)
+			return true;
+	return false;
+}
+
+static bool breakpoint_near(const struct debug_wishes *w, u64 pc)
+{
+	for (unsigned k = 0; k < w->n && k < ARRAY_SIZE(w->addr); k++)
+		if (same_page(w->addr[k], pc))
+			return true;
+	return false;
+}
+
+static bool must_step(const struct cpu *c)
+{
+	const struct debug_wishes *w = c->wishes;
+
+	return event_step_needed(c) || (c->dr[7] & DR7_ENABLES) ||
+	       (unlikely(w) && (w->step || breakpoint_near(w, interp_pc(c))));
+}
+
+/* Runs some instructions: one, or blocks. */
+static void run_some(struct interp *in)
+{
+	struct cpu *c = in->cpu;
+	int out = OUT_AGAIN;
+	u64 stop = in->icount_end;
+
+	if (in->ignored) {
+		if (c->icount - in->ignored_since > LEVEL_CHECK)
+			in->ignored = 0;
+		stop = MIN(stop, c->icount + LEVEL_CHECK);
+	}
+	if (!must_step(c))
+		out = run_blocks(in, c->wishes ? 0 : stop);
+	if (out == OUT_AGAIN)
+		out = step_insn(in);
+	if (out == OUT_HALT)
+		counter_inc(c->counters, CNT_HALTS);
+}
+
+static enum engine_exit run_loop(struct interp *in)
+{
+	struct cpu *c = in->cpu;
+	enum engine_exit why;
+	bool first = true;
+
+	for (;;) {
+		if (pressing(in, c) && !attend(in, &why))
+			return why;
+		if (unlikely(c->activity != ACT_RUNNING)) {
+			if (wake(in, &why))
+				continue;
+			return why;
+		}
+		if (c->icount >= in->icount_end)
+			return EXIT_BUDGET;
+		if (unlikely(c->wishes) && !first && (c->wishes->step || at_breakpoint(in)))
+			return EXIT_DEBUG;
+		first = false;
+		run_some(in);
+	}
+}
+
+static enum engine_exit interp_run(struct cpu *c, u64 budget)
+{
+	struct interp *in = c->engine;
+	u64 start = c->icount;
+	enum engine_exit why;
+
+	in->icount_end = budget ? start + budget : ~0ull;
+	in->ignored = 0;
+	in->thread = pthread_self();
+	atomic_store(&in->running, true);
+	why = run_loop(in);
+	atomic_store(&in->running, false);
+	counter_add(c->counters, CNT_INSNS, c->icount - start);
+	return why;
+}
+
+/* ---- the contract --------------------------------------------------------------------------------------------- */
+
+static int interp_probe(struct err *e)
+{
+	(void)e;
+	return 0;
+}
+
+static int interp_attach(struct cpu *c, struct mem *m, struct err *e)
+{
+	struct interp *in = calloc(1, sizeof(*in));
+
+	if (!in)
+		return err_set(e, "no memory for the interpreter");
+	in->cpu = c;
+	in->mem = m;
+	if (blocks_init(in, POOL_SIZE, e)) {
+		free(in);
+		return -1;
+	}
+	pthread_mutex_init(&in->lock, NULL);
+	in->listener = (struct mem_listener){ .code_write = blocks_code_write,
+					      .map_changed = blocks_map_changed,
+					      .opaque = in };
+	mem_add_listener(m, &in->listener);
+	c->engine = in;
+	return 0;
+}
+
+static void interp_detach(struct cpu *c)
+{
+	struct interp *in = c->engine;
+
+	if (!in)
+		return;
+	mem_remove_listener(in->mem, &in->listener);
+	blocks_free(in);
+	pthread_mutex_destroy(&in->lock);
+	free(in);
+	c->engine = NULL;
+}
+
+/* The run loop looks at attention before anything else; the post that the caller made is all it needs. */
+static void interp_kick(struct cpu *c)
+{
+	(void)c;
+}
+
+static void interp_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa)
+{
+	struct interp *in = c->engine;
+
+	c->fetch_gen++;
+	if (scope == INVALIDATE_ALL)
+		in->flush_wanted = true;
+	else if (scope == INVALIDATE_PAGE)
+		blocks_code_write(in, gpa & PAGE_MASK, PAGE_SIZE);
+}
+
+const struct engine_ops engine_interp = {
+	.name = "interp",
+	.probe = interp_probe,
+	.attach = interp_attach,
+	.run = interp_run,
+	.kick = interp_kick,
+	.invalidate = interp_invalidate,
+	.detach = interp_detach,
+};

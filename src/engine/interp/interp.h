@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The interpreter's private parts: decoded blocks, where they are kept, how code is fetched.
+ *
+ * Invariants
+ *  1. A block lies in one page frame, which is FRAME_CODE as long as it holds a block; the bytes were read after
+ *     mem_code_enter().
+ *  2. A block that was dropped is in no list, its key is KEY_DEAD, and no successor link leads to it. Its memory stays
+ *     as it is until the cache is emptied, which happens between blocks only, so that the instruction that wrote to its
+ *     own block can finish.
+ *  3. Successor links lead to blocks of the same frame only and are followed only after a block that ended with
+ *     OUT_DONE, so that neither the translation of the page nor the mode can have changed.
+ *  4. Instructions that leave their page are in no block: step.c decodes them afresh or compares their bytes.
+ */
+#ifndef ENGINE_INTERP_H
+#define ENGINE_INTERP_H
+
+#include <pthread.h>
+
+#include "base/counter.h"
+#include "cpu/decode.h"
+#include "engine/engine.h"
+
+#define BLOCK_INSNS 32
+#define KEY_DEAD 0xffffffffu
+
+struct block {
+	u64 gpa; /* of the first byte */
+	u32 key; /* cpu_derived.block_key, or KEY_DEAD */
+	u16 bytes;
+	u8 n;		       /* instructions; 0: the first one cannot be in a block */
+	struct block *succ[2]; /* after falling through, after jumping; NULL unknown */
+	struct block *hash_next, *frame_next;
+	_Alignas(64) struct insn insn[];
+};
+_Static_assert(sizeof(struct block) == 64, "the head of a block is one cache line");
+
+/* A frame with blocks. granules: bit g is set if a byte of [64 g, 64 g + 64) is in some block. */
+struct frame {
+	u64 gpa;
+	struct frame *next;
+	struct block *blocks;
+	u64 granules;
+};
+
+#define BLOCK_HASH (1u << 16)
+#define FRAME_HASH (1u << 12)
+#define JUMP_CACHE (1u << 12)
+#define STEP_CACHE (1u << 8)
+#define FOREIGN_WRITES 64
+
+/* Blocks by linear address; valid while its tag is that of the address space and mode in force. */
+struct jump {
+	u64 lin, tag;
+	struct block *b;
+};
+
+/* Instructions run one at a time, checked against the bytes in memory at each use. */
+struct stepped {
+	u64 gpa;
+	u32 key;
+	struct insn insn;
+};
+
+/* A write to a code frame by a thread that is not the vCPU's, waiting for the vCPU to drop blocks. */
+struct foreign_write {
+	u64 gpa;
+	unsigned len;
+};
+
+struct interp {
+	struct mem *mem;
+	struct cpu *cpu;
+	struct block *hash[BLOCK_HASH];
+	struct frame *frames[FRAME_HASH];
+	struct jump jump[JUMP_CACHE];
+	struct stepped stepped[STEP_CACHE];
+	u8 *pool;
+	size_t pool_size, pool_used;
+	struct frame *free_frames;
+	u64 icount_end;	   /* the budget */
+	unsigned ignored;  /* level attention bits that could not be delivered when last looked at */
+	u64 ignored_since; /* instruction count of that look */
+	u64 flushes;
+	bool flush_wanted;
+	unsigned sample; /* counts blocks towards the next timed decode */
+	pthread_t thread;
+	atomic_bool running; /* in run(), on `thread` */
+	struct mem_listener listener;
+	pthread_mutex_t lock; /* the foreign writes */
+	struct foreign_write foreign[FOREIGN_WRITES];
+	unsigned nr_foreign;
+	bool foreign_lost;
+};
+
+/* blocks.c: where blocks are kept. All but blocks_code_write() and blocks_map_changed() belong to the vCPU's thread. */
+int blocks_init(struct interp *in, size_t pool_size, struct err *e);
+void blocks_free(struct interp *in);
+struct block *blocks_find(struct interp *in, u64 gpa, u32 key);
+/* Room for one more block of BLOCK_INSNS; may empty the cache. */
+struct block *blocks_room(struct interp *in);
+/* Makes b, which blocks_room() gave and which is filled in, part of the cache. */
+void blocks_add(struct interp *in, struct block *b);
+void blocks_flush(struct interp *in);
+void blocks_code_write(void *opaque, u64 gpa, unsigned len);
+void blocks_map_changed(void *opaque);
+void blocks_drain_foreign(struct interp *in);
+
+/* build.c: decoding. OUT_FAULT as mmu_fetch_page(); *b is NULL when the page cannot hold blocks. */
+int build_find(struct interp *in, u64 lin, struct block **b);
+
+/* step.c: one instruction with every check there is. Returns an outcome; OUT_FAULT is already delivered. */
+int step_insn(struct interp *in);
+
+/* interp.c: what an outcome that is not OUT_DONE asks for; i is the instruction, r[R_RIP] is at it again unless it
+ * retired. */
+int interp_outcome(struct interp *in, const struct insn *i, int out);
+
+/* The linear address of the instruction at r[R_RIP]. */
+static inline u64 interp_pc(const struct cpu *c)
+{
+	return (c->d.ebase[SEG_CS] + c->r[R_RIP]) & c->d.lin_mask;
+}
+
+/* The last offset in CS that may be fetched. */
+static inline u64 interp_limit(const struct cpu *c)
+{
+	return c->d.long64 ? ~0ull : c->seg[SEG_CS].limit;
+}
+
+#endif
