@@ -50,12 +50,26 @@ static inline void *tlb_hit_w(const struct cpu *c, u64 lin, unsigned size)
 	return NULL;
 }
 
+/* The hit path of an access of kind acc. Implicit supervisor accesses have rights of their own, so they never hit; a load
+ * for read-modify-write needs a write tag. acc is mostly constant, and so are these tests. */
+static inline void *tlb_hit_ld(const struct cpu *c, u64 lin, unsigned size, unsigned acc)
+{
+	if (acc & ACC_SYS)
+		return NULL;
+	return acc & (ACC_W | ACC_RMW) ? tlb_hit_w(c, lin, size) : tlb_hit_r(c, lin, size);
+}
+
+static inline void *tlb_hit_st(const struct cpu *c, u64 lin, unsigned size, unsigned acc)
+{
+	return acc & ACC_SYS ? NULL : tlb_hit_w(c, lin, size);
+}
+
 /* cpu_ld16(c, lin, &v, acc) and friends: OUT_DONE or OUT_FAULT. One access of natural size, so atomic when aligned. */
 #define CPU_ACCESSORS(bits)                                                                                            \
 	static inline int cpu_ld##bits(struct cpu *c, u64 lin, u##bits *v, unsigned acc)                              \
 	{                                                                                                              \
 		typedef u##bits __attribute__((aligned(1), may_alias)) unaligned;                                      \
-		void *p = tlb_hit_r(c, lin, bits / 8);                                                                 \
+		void *p = tlb_hit_ld(c, lin, bits / 8, acc);                                                           \
 		if (unlikely(!p))                                                                                      \
 			return c->ops->load(c, lin, v, bits / 8, acc);                                                 \
 		*v = *(volatile unaligned *)p;                                                                         \
@@ -64,7 +78,7 @@ static inline void *tlb_hit_w(const struct cpu *c, u64 lin, unsigned size)
 	static inline int cpu_st##bits(struct cpu *c, u64 lin, u##bits v, unsigned acc)                                \
 	{                                                                                                              \
 		typedef u##bits __attribute__((aligned(1), may_alias)) unaligned;                                      \
-		void *p = tlb_hit_w(c, lin, bits / 8);                                                                 \
+		void *p = tlb_hit_st(c, lin, bits / 8, acc);                                                           \
 		if (unlikely(!p))                                                                                      \
 			return c->ops->store(c, lin, &v, bits / 8, acc | ACC_W);                                       \
 		*(volatile unaligned *)p = v;                                                                          \
@@ -80,7 +94,7 @@ CPU_ACCESSORS(64)
 /* size 1..64 bytes into or out of buf; not necessarily atomic. */
 static inline int cpu_ld(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc)
 {
-	void *p = tlb_hit_r(c, lin, size);
+	void *p = tlb_hit_ld(c, lin, size, acc);
 
 	if (unlikely(!p))
 		return c->ops->load(c, lin, buf, size, acc);
@@ -90,7 +104,7 @@ static inline int cpu_ld(struct cpu *c, u64 lin, void *buf, unsigned size, unsig
 
 static inline int cpu_st(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned acc)
 {
-	void *p = tlb_hit_w(c, lin, size);
+	void *p = tlb_hit_st(c, lin, size, acc);
 
 	if (unlikely(!p))
 		return c->ops->store(c, lin, buf, size, acc | ACC_W);

@@ -42,16 +42,24 @@ int mem_add_ram(struct mem *m, u64 gpa, u64 size, struct err *e);	/* page-aligne
 int mem_add_rom(struct mem *m, u64 gpa, const void *bytes, u64 size, struct err *e);	/* writes are dropped */
 int mem_add_mmio(struct mem *m, u64 gpa, u64 size, const struct io_ops *ops, void *dev, struct err *e);
 int mem_add_ports(struct mem *m, u16 port, unsigned n, const struct io_ops *ops, void *dev, struct err *e);
-void mem_remove(struct mem *m, u64 gpa);
+void mem_remove(struct mem *m, u64 gpa);		/* the RAM, ROM or device range that starts at gpa */
+void mem_remove_ports(struct mem *m, u16 port);	/* the range that begins there */
 u64 mem_ram_size(const struct mem *m);
 /* The i-th RAM range; false past the last. */
 bool mem_ram_range(const struct mem *m, unsigned i, u64 *gpa, u64 *size);
+/* Where a RAM or ROM byte is kept: the memfd and *offset in it; -1 for devices and holes. */
+int mem_where(struct mem *m, u64 gpa, u64 *offset);
 void mem_add_listener(struct mem *m, struct mem_listener *l);
+void mem_remove_listener(struct mem *m, struct mem_listener *l);
+/* The A20 gate: while off, bit 20 of every physical address that a CPU puts out is 0 (DMA is not affected). On at first. */
+void mem_set_a20(struct mem *m, bool on);
+bool mem_get_a20(const struct mem *m);
 
 /* What stands at a page: host address for RAM (and ROM unless write), NULL for devices and holes. */
 u8 *mem_page(struct mem *m, u64 gpa, bool write);
 enum frame_state mem_frame_state(struct mem *m, u64 gpa);
-int mem_code_enter(struct mem *m, u64 gpa);	/* 0, or -1 when the page is not RAM or ROM */
+/* 0, or -1 when the page is not RAM or ROM. While several vCPUs run: under exclusive execution if the frame is data. */
+int mem_code_enter(struct mem *m, u64 gpa);
 void mem_code_leave(struct mem *m, u64 gpa);
 /* Before a write by whatever means (CPU, DMA, debugger) that does not come through a revocable tag. */
 void mem_before_write(struct mem *m, u64 gpa, unsigned len);
@@ -60,6 +68,9 @@ void mem_before_write(struct mem *m, u64 gpa, unsigned len);
  * (reads of holes give all ones, writes are dropped). */
 int mem_read(struct mem *m, u64 gpa, void *buf, u64 len);
 int mem_write(struct mem *m, u64 gpa, const void *buf, u64 len);
+
+/* The lock that is held around each access to a device (the machine lock); none until given. At set-up. */
+void mem_set_bus_lock(struct mem *m, void (*lock)(void *opaque), void (*unlock)(void *opaque), void *opaque);
 
 /* Device accesses. Unclaimed: reads all ones, writes ignored; *claimed (may be NULL) tells. */
 u64 mem_mmio_read(struct mem *m, u64 gpa, unsigned size, bool *claimed);

@@ -10,28 +10,62 @@
 
 struct mmu;
 
+#define FETCH_BITS 9
+#define FETCH_SIZE (1u << FETCH_BITS)
+
+/* A page that code was fetched from. Tags as in struct tlbe; zero never matches. */
+struct fetch_tlbe {
+	u64 tag;
+	const u8 *host;		/* first byte of the page, RAM or ROM */
+	u64 gpa;		/* of the page */
+};
+
+/* The head of struct mmu: what the inline hit path of fetches needs. */
+struct mmu_hot {
+	const struct fetch_tlbe *fetch;	/* the array for the current privilege */
+};
+
 /* Page-table geometry of the address space in force. */
 enum paging { PAGING_NONE, PAGING_32, PAGING_PAE, PAGING_4LEVEL, PAGING_5LEVEL };
+
+enum { WALK_R = 1, WALK_W = 2, WALK_X = 4 };
 
 /* What a walk found. */
 struct walk {
 	u64 gpa;		/* of the byte asked for */
 	u64 page_size;		/* 4 KiB, 2 MiB, 4 MiB, 1 GiB */
-	u8 rights;		/* WALK_* that hold for the access mode */
+	u8 rights;		/* WALK_* that hold for the access mode (user, supervisor, AC) */
 	bool global;
 	u8 pat_index;
 };
 
 struct mmu *mmu_new(struct cpu *c, struct mem *m);
 void mmu_free(struct mmu *u);
-/* Fills the memory members of ops: load, store, pin, cmpxchg, tlb_page, tlb_flush, mode_changed. */
+/* Fills the memory members of ops: load, store, pin, cmpxchg, tlb_page, tlb_flush, mode_changed, phys_read, phys_write. */
 void mmu_ops(struct cpu_ops *ops);
 /* Re-reads every register that paging depends on (after a state load or engine switch) and drops all entries. */
 void mmu_reset(struct cpu *c);
 
-/* For fetching code: the host bytes of the page at lin with execute rights, its gpa, or OUT_FAULT with exc set.
- * *host is NULL when the page is not RAM or ROM (fetch from a device window). */
+/* For fetching code: the host address of the byte at lin (good to the end of its page) with execute rights, and its gpa;
+ * or OUT_FAULT with exc set. *host is NULL when the page is not RAM or ROM (fetch from a device window). */
 int mmu_fetch_page(struct cpu *c, u64 lin, const u8 **host, u64 *gpa);
+
+/* The same where the lookaside has it, else false and mmu_fetch_page() decides. For each block entry. */
+static inline bool mmu_fetch_hit(const struct cpu *c, u64 lin, const u8 **host, u64 *gpa)
+{
+	const struct fetch_tlbe *e =
+		&((const struct mmu_hot *)c->mmu)->fetch[(lin >> PAGE_SHIFT) & (FETCH_SIZE - 1)];
+
+	if (unlikely(e->tag != ((lin & PAGE_MASK) | c->ctx)))
+		return false;
+	*host = e->host + (lin & ~PAGE_MASK);
+	*gpa = e->gpa + (lin & ~PAGE_MASK);
+	return true;
+}
+
+/* The walk itself, for an access of kind acc (ACC_*; rights of the CPL unless ACC_SYS). update: set A and D bits as the
+ * access would. OUT_DONE, or OUT_FAULT with cpu->exc holding the #PF. Touches no TLB. */
+int mmu_walk(struct cpu *c, u64 lin, unsigned acc, bool update, struct walk *w);
 
 /* Translation for debuggers and probes: no faults, no A/D updates, supervisor rights. False: not mapped. */
 bool mmu_probe(struct cpu *c, u64 lin, u64 *gpa);

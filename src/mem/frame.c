@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Frames: filling the table, the DATA and CODE states, and copies into and out of guest memory. Locking is told in
+ * frame.h.
+ */
+#include "mem/frame.h"
+
+#include <sched.h>
+
+static atomic_flag *stripe_lock(struct mem *m, u64 gpa)
+{
+	atomic_flag *f = &m->stripe[(gpa >> PAGE_SHIFT) % FRAME_STRIPES];
+
+	while (atomic_flag_test_and_set_explicit(f, memory_order_acquire))
+		sched_yield();
+	return f;
+}
+
+static void stripe_unlock(atomic_flag *f)
+{
+	atomic_flag_clear_explicit(f, memory_order_release);
+}
+
+u64 mem_frame_fill(struct mem *m, u64 gpa)
+{
+	const struct region *r = mem_region(m, gpa);
+	u64 word, seen = 0;
+
+	if (!r || !r->hva)
+		return 0;
+	word = ((u64)(uintptr_t)r->hva + ((gpa & PAGE_MASK) - r->gpa)) | (r->kind == REGION_RAM ? FW_RAM : FW_ROM);
+	if (!atomic_compare_exchange_strong(mem_frame_slot(m, gpa), &seen, word))
+		return seen;
+	return word;
+}
+
+u8 *mem_page(struct mem *m, u64 gpa, bool write)
+{
+	u64 w = mem_frame(m, gpa);
+
+	if (!w || (write && !(w & FW_RAM)))
+		return NULL;
+	return frame_host(w) + (gpa & ~PAGE_MASK);
+}
+
+enum frame_state mem_frame_state(struct mem *m, u64 gpa)
+{
+	return mem_frame(m, gpa) & FW_CODE ? FRAME_CODE : FRAME_DATA;
+}
+
+int mem_code_enter(struct mem *m, u64 gpa)
+{
+	u64 w = mem_frame(m, gpa);
+	frame_word *slot = mem_frame_slot(m, gpa);
+	atomic_flag *lock;
+
+	if (!w)
+		return -1;
+	lock = stripe_lock(m, gpa);
+	while (!atomic_compare_exchange_weak(slot, &w, (w | FW_CODE) & ~(u64)FW_WRITER))
+		;
+	if (w & FW_WRITER)
+		for (struct mem_listener *l = m->listeners; l; l = l->next)
+			if (l->revoke_write)
+				l->revoke_write(l->opaque, gpa & PAGE_MASK);
+	stripe_unlock(lock);
+	return 0;
+}
+
+void mem_code_leave(struct mem *m, u64 gpa)
+{
+	if (mem_frame(m, gpa))
+		atomic_fetch_and(mem_frame_slot(m, gpa), ~(u64)FW_CODE);
+}
+
+static void tell_code_write(struct mem *m, u64 gpa, unsigned len)
+{
+	for (struct mem_listener *l = m->listeners; l; l = l->next)
+		if (l->code_write)
+			l->code_write(l->opaque, gpa, len);
+}
+
+void mem_before_write(struct mem *m, u64 gpa, unsigned len)
+{
+	while (len) {
+		unsigned n = (unsigned)MIN((u64)len, PAGE_SIZE - (gpa & ~PAGE_MASK));
+
+		if (mem_frame(m, gpa) & FW_CODE)
+			tell_code_write(m, gpa, n);
+		gpa += n;
+		len -= n;
+	}
+}
+
+int mem_read(struct mem *m, u64 gpa, void *buf, u64 len)
+{
+	u8 *to = buf;
+	int ret = 0;
+
+	while (len) {
+		u64 n = MIN(len, PAGE_SIZE - (gpa & ~PAGE_MASK));
+		const u8 *from = mem_page(m, gpa, false);
+
+		if (from) {
+			memcpy(to, from, n);
+		} else {
+			memset(to, 0xff, n);
+			ret = -1;
+		}
+		to += n;
+		gpa += n;
+		len -= n;
+	}
+	return ret;
+}
+
+/* n bytes inside one RAM page. The lock keeps code_enter() away while the bytes land. */
+static void write_page(struct mem *m, u64 gpa, const u8 *from, u64 n)
+{
+	bool code = mem_frame(m, gpa) & FW_CODE;
+	atomic_flag *lock;
+
+	if (code)
+		tell_code_write(m, gpa, (unsigned)n);
+	lock = stripe_lock(m, gpa);
+	memcpy(frame_host(mem_frame(m, gpa)) + (gpa & ~PAGE_MASK), from, n);
+	stripe_unlock(lock);
+	/* The frame may have become code, or new blocks may have been made, since it was asked. */
+	mem_before_write(m, gpa, (unsigned)n);
+}
+
+int mem_write(struct mem *m, u64 gpa, const void *buf, u64 len)
+{
+	const u8 *from = buf;
+	int ret = 0;
+
+	while (len) {
+		u64 n = MIN(len, PAGE_SIZE - (gpa & ~PAGE_MASK));
+
+		if (mem_frame(m, gpa) & FW_RAM)
+			write_page(m, gpa, from, n);
+		else if (!mem_frame(m, gpa))
+			ret = -1;
+		from += n;
+		gpa += n;
+		len -= n;
+	}
+	return ret;
+}

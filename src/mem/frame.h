@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The inside of guest-physical space, for mem/ and for walkers that need a frame in a few nanoseconds.
+ *
+ * The frame table has one word a 4 KiB frame: the page's host address with FRAME_* bits in the low twelve. A directory
+ * by GiB points to tables of 2^18 words; both are lazily touched mappings, and a word is filled from the region list at
+ * the frame's first use, so RAM that the guest never touches costs nothing. Zero means "not filled or not memory".
+ *
+ * Who may do what
+ *  - mem_frame(), mem_page(), mem_read(), mem_write(), mem_before_write(), mem_code_enter(), mem_code_leave() and the
+ *    device and port accesses: any thread at any time.
+ *  - Adding and removing regions, ports and listeners, and mem_set_a20(): at set-up or under exclusive execution.
+ *  - A word's state bits change by atomic read-modify-write only. Whoever caches write access to a frame (a vCPU's TLB)
+ *    publishes its tag first and then calls mem_note_writer(); whoever enters code sets FW_CODE first and then looks for
+ *    tags, so one of the two always sees the other. A vCPU that has already compared a tag may still be about to store:
+ *    while several vCPUs run, mem_code_enter() on a data frame is therefore called under exclusive execution.
+ *  - mem_write() and mem_code_enter() hold the frame's stripe lock, so that no DMA copy is half done when code bytes
+ *    are read.
+ */
+#ifndef MEM_FRAME_H
+#define MEM_FRAME_H
+
+#include <stdatomic.h>
+
+#include "mem/mem.h"
+
+#define FRAME_DIR_SHIFT 30
+#define FRAME_DIR_SIZE (1u << (52 - FRAME_DIR_SHIFT))
+#define FRAME_TABLE_SIZE (1u << (FRAME_DIR_SHIFT - PAGE_SHIFT))
+#define FRAME_STRIPES 64
+#define MEM_MAX_REGIONS 128
+#define MEM_MAX_PORT_RANGES 256
+
+enum {
+	FW_RAM = 1 << 0,
+	FW_ROM = 1 << 1,
+	FW_CODE = 1 << 2,	/* some engine keeps decoded copies of bytes */
+	FW_WRITER = 1 << 3,	/* some vCPU may hold a write tag */
+};
+
+enum region_kind { REGION_RAM, REGION_ROM, REGION_MMIO };
+
+struct region {
+	u64 gpa, size;
+	enum region_kind kind;
+	u8 *hva;		/* RAM, ROM: the linear mapping */
+	u64 offset;		/* RAM, ROM: in the memfd */
+	const struct io_ops *ops;
+	void *dev;
+};
+
+struct port_range {
+	u16 first;
+	u32 n;
+	const struct io_ops *ops;
+	void *dev;
+};
+
+typedef _Atomic u64 frame_word;
+
+struct mem {
+	frame_word **dir;
+	unsigned dir_used;	/* entries from here on are empty */
+	u64 a20_mask;
+	int fd;
+	u64 fd_size;
+	unsigned n_regions;
+	struct region regions[MEM_MAX_REGIONS];		/* by gpa */
+	u16 *port_map;					/* by port: 1 + index into ports[], 0 unclaimed */
+	struct port_range ports[MEM_MAX_PORT_RANGES];	/* n 0: free */
+	struct mem_listener *listeners;
+	unsigned n_writers;				/* listeners that cache write access: vCPUs */
+	atomic_flag stripe[FRAME_STRIPES];
+	void (*bus_lock)(void *opaque);	/* both or none */
+	void (*bus_unlock)(void *opaque);
+	void *bus_opaque;
+};
+
+/* The region list's answer for a frame whose word is zero; fills the word. 0: not RAM or ROM. */
+u64 mem_frame_fill(struct mem *m, u64 gpa);
+const struct region *mem_region(const struct mem *m, u64 gpa);
+
+static inline frame_word *mem_frame_slot(const struct mem *m, u64 gpa)
+{
+	u64 i = gpa >> FRAME_DIR_SHIFT;
+	frame_word *table;
+
+	if (unlikely(i >= FRAME_DIR_SIZE))
+		return NULL;
+	table = m->dir[i];
+	return likely(table) ? &table[(gpa >> PAGE_SHIFT) & (FRAME_TABLE_SIZE - 1)] : NULL;
+}
+
+/* The frame's word: host page address | FW_*; 0 for devices and holes. */
+static inline u64 mem_frame(struct mem *m, u64 gpa)
+{
+	frame_word *slot = mem_frame_slot(m, gpa);
+	u64 w;
+
+	if (unlikely(!slot))
+		return 0;
+	w = atomic_load_explicit(slot, memory_order_acquire);
+	return likely(w) ? w : mem_frame_fill(m, gpa);
+}
+
+static inline u8 *frame_host(u64 word)
+{
+	return (u8 *)(uintptr_t)(word & PAGE_MASK);
+}
+
+/* After publishing a write tag: true if the tag may stay, false if the frame is code and it must go again. */
+static inline bool mem_note_writer(struct mem *m, u64 gpa)
+{
+	frame_word *slot = mem_frame_slot(m, gpa);
+
+	return !(atomic_fetch_or(slot, FW_WRITER) & FW_CODE);
+}
+
+/* After a write to a code frame landed: blocks made between the announcement and the write must go as well, which can
+ * exist only if another thread runs guest code. */
+static inline void mem_after_write(struct mem *m, u64 gpa, unsigned len)
+{
+	if (m->n_writers > 1)
+		mem_before_write(m, gpa, len);
+}
+
+/* Physical addresses that the CPU puts out go through this mask (the A20 gate); DMA does not. */
+static inline u64 mem_a20(const struct mem *m, u64 gpa)
+{
+	return gpa & m->a20_mask;
+}
+
+#endif

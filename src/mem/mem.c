@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Regions: RAM and ROM in one sparse memfd, each region one linear mapping; device windows; listeners; the A20 gate.
+ * Locking is told in frame.h.
+ */
+#define _GNU_SOURCE
+#include "mem/frame.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PHYS_LIMIT (1ull << 52)
+
+static void *map_lazy(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+struct mem *mem_new(struct err *e)
+{
+	struct mem *m = calloc(1, sizeof(*m));
+
+	if (!m) {
+		err_set(e, "no memory for the guest's physical space");
+		return NULL;
+	}
+	m->a20_mask = ~0ull;
+	for (unsigned i = 0; i < FRAME_STRIPES; i++)
+		atomic_flag_clear(&m->stripe[i]);
+	m->fd = memfd_create("doppel-ram", MFD_CLOEXEC);
+	if (m->fd < 0) {
+		err_errno(e, "cannot create the file that holds guest memory");
+		goto fail_fd;
+	}
+	m->dir = map_lazy(FRAME_DIR_SIZE * sizeof(*m->dir));
+	m->port_map = map_lazy(65536 * sizeof(*m->port_map));
+	if (m->dir && m->port_map)
+		return m;
+	err_errno(e, "cannot map the tables of guest memory");
+	mem_free(m);
+	return NULL;
+fail_fd:
+	free(m);
+	return NULL;
+}
+
+static void free_tables(struct mem *m)
+{
+	if (!m->dir)
+		return;
+	for (unsigned g = 0; g < m->dir_used; g++)
+		if (m->dir[g])
+			munmap(m->dir[g], FRAME_TABLE_SIZE * sizeof(frame_word));
+	munmap(m->dir, FRAME_DIR_SIZE * sizeof(*m->dir));
+}
+
+void mem_free(struct mem *m)
+{
+	if (!m)
+		return;
+	free_tables(m);
+	for (unsigned i = 0; i < m->n_regions; i++)
+		if (m->regions[i].hva)
+			munmap(m->regions[i].hva, m->regions[i].size);
+	if (m->port_map)
+		munmap(m->port_map, 65536 * sizeof(*m->port_map));
+	close(m->fd);
+	free(m);
+}
+
+/* Index of the first region that ends above gpa. */
+static unsigned region_index(const struct mem *m, u64 gpa)
+{
+	unsigned lo = 0, hi = m->n_regions;
+
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+
+		if (m->regions[mid].gpa + m->regions[mid].size > gpa)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+const struct region *mem_region(const struct mem *m, u64 gpa)
+{
+	unsigned i = region_index(m, gpa);
+
+	return i < m->n_regions && m->regions[i].gpa <= gpa ? &m->regions[i] : NULL;
+}
+
+static void tell_map_changed(struct mem *m)
+{
+	for (struct mem_listener *l = m->listeners; l; l = l->next)
+		if (l->map_changed)
+			l->map_changed(l->opaque);
+}
+
+static int region_insert(struct mem *m, const struct region *r, struct err *e)
+{
+	unsigned i = region_index(m, r->gpa);
+
+	if (!r->size || r->gpa >= PHYS_LIMIT || r->size > PHYS_LIMIT - r->gpa)
+		return err_set(e, "physical range 0x%llx + 0x%llx does not exist", (unsigned long long)r->gpa,
+			       (unsigned long long)r->size);
+	if (i < m->n_regions && m->regions[i].gpa < r->gpa + r->size)
+		return err_set(e, "physical range 0x%llx + 0x%llx overlaps another at 0x%llx",
+			       (unsigned long long)r->gpa, (unsigned long long)r->size,
+			       (unsigned long long)m->regions[i].gpa);
+	if (m->n_regions == MEM_MAX_REGIONS)
+		return err_set(e, "more than %d physical ranges", MEM_MAX_REGIONS);
+	memmove(&m->regions[i + 1], &m->regions[i], (m->n_regions - i) * sizeof(m->regions[0]));
+	m->regions[i] = *r;
+	m->n_regions++;
+	tell_map_changed(m);
+	return 0;
+}
+
+static int make_tables(struct mem *m, u64 gpa, u64 size, struct err *e)
+{
+	for (u64 g = gpa >> FRAME_DIR_SHIFT; g <= (gpa + size - 1) >> FRAME_DIR_SHIFT; g++) {
+		if (!m->dir[g])
+			m->dir[g] = map_lazy(FRAME_TABLE_SIZE * sizeof(frame_word));
+		if (!m->dir[g])
+			return err_errno(e, "cannot map the frame table of guest memory");
+		m->dir_used = MAX(m->dir_used, (unsigned)g + 1);
+	}
+	return 0;
+}
+
+/* A RAM or ROM region: fresh space at the end of the memfd, mapped in one piece. */
+static int add_backed(struct mem *m, struct region *r, struct err *e)
+{
+	if ((r->gpa | r->size) & ~PAGE_MASK || !r->size)
+		return err_set(e, "guest memory at 0x%llx is not made of whole pages", (unsigned long long)r->gpa);
+	if (r->gpa >= PHYS_LIMIT || r->size > PHYS_LIMIT - r->gpa)
+		return err_set(e, "guest memory at 0x%llx is out of reach", (unsigned long long)r->gpa);
+	r->offset = m->fd_size;
+	if (ftruncate(m->fd, (off_t)(m->fd_size + r->size)))
+		return err_errno(e, "cannot make %llu MiB of guest memory", (unsigned long long)(r->size >> 20));
+	r->hva = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)r->offset);
+	if (r->hva == MAP_FAILED)
+		return err_errno(e, "cannot map %llu MiB of guest memory", (unsigned long long)(r->size >> 20));
+	madvise(r->hva, r->size, MADV_DONTDUMP);
+	if (make_tables(m, r->gpa, r->size, e) || region_insert(m, r, e)) {
+		munmap(r->hva, r->size);
+		return -1;
+	}
+	m->fd_size += r->size;
+	return 0;
+}
+
+int mem_add_ram(struct mem *m, u64 gpa, u64 size, struct err *e)
+{
+	return add_backed(m, &(struct region){.gpa = gpa, .size = size, .kind = REGION_RAM}, e);
+}
+
+/* The image is padded with ones to whole pages, as an erased chip reads. */
+int mem_add_rom(struct mem *m, u64 gpa, const void *bytes, u64 size, struct err *e)
+{
+	struct region r = {.gpa = gpa, .size = ALIGN_UP(size, PAGE_SIZE), .kind = REGION_ROM};
+
+	if (add_backed(m, &r, e))
+		return -1;
+	memcpy(r.hva, bytes, size);
+	memset(r.hva + size, 0xff, r.size - size);
+	return 0;
+}
+
+int mem_add_mmio(struct mem *m, u64 gpa, u64 size, const struct io_ops *ops, void *dev, struct err *e)
+{
+	return region_insert(
+		m, &(struct region){.gpa = gpa, .size = size, .kind = REGION_MMIO, .ops = ops, .dev = dev}, e);
+}
+
+static void forget_frames(struct mem *m, const struct region *r)
+{
+	for (u64 gpa = r->gpa; gpa < r->gpa + r->size; gpa += PAGE_SIZE)
+		atomic_store(mem_frame_slot(m, gpa), 0);
+}
+
+void mem_remove(struct mem *m, u64 gpa)
+{
+	unsigned i = region_index(m, gpa);
+	struct region r;
+
+	if (i == m->n_regions || m->regions[i].gpa != gpa)
+		return;
+	r = m->regions[i];
+	m->n_regions--;
+	memmove(&m->regions[i], &m->regions[i + 1], (m->n_regions - i) * sizeof(m->regions[0]));
+	if (r.hva)
+		forget_frames(m, &r);
+	tell_map_changed(m);
+	if (r.hva)
+		munmap(r.hva, r.size);
+}
+
+u64 mem_ram_size(const struct mem *m)
+{
+	u64 n = 0;
+
+	for (unsigned i = 0; i < m->n_regions; i++)
+		if (m->regions[i].kind == REGION_RAM)
+			n += m->regions[i].size;
+	return n;
+}
+
+bool mem_ram_range(const struct mem *m, unsigned n, u64 *gpa, u64 *size)
+{
+	for (unsigned i = 0; i < m->n_regions; i++) {
+		if (m->regions[i].kind != REGION_RAM || n--)
+			continue;
+		*gpa = m->regions[i].gpa;
+		*size = m->regions[i].size;
+		return true;
+	}
+	return false;
+}
+
+int mem_where(struct mem *m, u64 gpa, u64 *offset)
+{
+	const struct region *r = mem_region(m, gpa);
+
+	if (!r || !r->hva)
+		return -1;
+	*offset = r->offset + (gpa - r->gpa);
+	return m->fd;
+}
+
+void mem_add_listener(struct mem *m, struct mem_listener *l)
+{
+	l->next = m->listeners;
+	m->listeners = l;
+	m->n_writers += l->revoke_write != NULL;
+}
+
+void mem_remove_listener(struct mem *m, struct mem_listener *l)
+{
+	for (struct mem_listener **p = &m->listeners; *p; p = &(*p)->next) {
+		if (*p != l)
+			continue;
+		*p = l->next;
+		m->n_writers -= l->revoke_write != NULL;
+		return;
+	}
+}
+
+void mem_set_a20(struct mem *m, bool on)
+{
+	u64 mask = on ? ~0ull : ~BIT(20);
+
+	if (m->a20_mask == mask)
+		return;
+	m->a20_mask = mask;
+	tell_map_changed(m);
+}
+
+bool mem_get_a20(const struct mem *m)
+{
+	return m->a20_mask == ~0ull;
+}
