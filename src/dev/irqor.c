@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dev/irqor.h"
+
+static void irqor_set(void *chip, unsigned input, bool level)
+{
+	struct irqor *g = chip;
+	u32 before = g->levels;
+
+	if (level)
+		g->levels |= 1u << (input & 31);
+	else
+		g->levels &= ~(1u << (input & 31));
+	if (!before != !g->levels)
+		irq_set(&g->out, g->levels != 0);
+}
+
+struct irq irqor_input(struct irqor *g, unsigned n)
+{
+	return (struct irq){ .set = irqor_set, .chip = g, .input = n };
+}

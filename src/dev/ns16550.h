@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The PC16550D UART. Line speed is not modelled: a byte leaves when the backend takes it and arrives when there is
+ * room, so that nothing is lost; overruns do not happen. Machine lock.
+ */
+#ifndef DEV_NS16550_H
+#define DEV_NS16550_H
+
+#include "base/clock.h"
+#include "chardev/chardev.h"
+#include "dev/irq.h"
+#include "mem/mem.h"
+
+#define UART_FIFO 16
+
+struct ns16550 {
+	u8 ier, lcr, mcr, lsr, msr, scr, fcr;
+	u16 divisor;
+	bool thre_pending;	/* THRE interrupt not yet seen in IIR */
+	bool timeout;		/* character timeout */
+	u8 rx_errors[UART_FIFO];	/* LSR bits that came with each byte */
+	u8 rx[UART_FIFO], tx[UART_FIFO];
+	u8 rx_head, rx_count, tx_count;
+	struct irq irq;
+	struct chardev *backend;
+	const struct clock *clock;
+	struct timer timer;	/* character timeout */
+};
+
+/* At ports base to base + 7. The UART takes the backend (may be NULL: nothing attached) as its user. */
+struct ns16550 *ns16550_new(struct mem *m, u16 base, const struct clock *clock, struct timerq *q, struct irq irq,
+			    struct chardev *backend, struct err *e);
+void ns16550_free(struct ns16550 *u);
+void ns16550_reset(struct ns16550 *u);
+
+#endif
