@@ -168,7 +168,6 @@ struct cpu {
 	atomic_uint attention;	/* ATT_* */
 	const void *block_end;	/* set to NULL by ops when the code being executed was changed: stop after this instruction */
 	const struct cpu_ops *ops;
-	u32 fetch_gen;		/* counts up whenever a translation that a fetch may have used went away (mmu/) */
 	struct event exc;	/* what OUT_FAULT asks to deliver */
 
 	struct seg seg[NR_SEGS], ldtr, tr;

@@ -199,7 +199,7 @@ void blocks_flush(struct interp *in)
 				mem_code_leave(in->mem, f->gpa);
 	memset(in->frames, 0, sizeof(in->frames));
 	memset(in->hash, 0, sizeof(in->hash));
-	memset(in->jump, 0, sizeof(in->jump));
+	memset(in->recent, 0, sizeof(in->recent));
 	in->free_frames = NULL;
 	in->pool_used = 0;
 	counter_inc(in->cpu->counters, CNT_CACHE_FLUSHES);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * From a linear address to a block: the jump cache, the page walk, the block hash, and at last the decoder.
+ * From a linear address to a block: the lookaside of fetches, the block hash, and at last the decoder.
  */
 #include "engine/interp/interp.h"
 
@@ -56,46 +56,41 @@ static void decode_sampled(struct interp *in, struct block *b, const u8 *p, unsi
 	counter_add(c->counters, CNT_DECODED, b->n);
 }
 
-static struct block *block_make(struct interp *in, const u8 *page, u64 gpa)
+static struct block *block_make(struct interp *in, const u8 *host, u64 gpa)
 {
-	struct block *b;
-	unsigned off = gpa & ~PAGE_MASK;
+	struct block *b = blocks_room(in);
 
-	b = blocks_room(in);
 	if (mem_code_enter(in->mem, gpa))
 		return NULL;
 	*b = (struct block){ .gpa = gpa, .key = in->cpu->d.block_key };
-	decode_sampled(in, b, page + off, (unsigned)PAGE_SIZE - off);
+	decode_sampled(in, b, host, (unsigned)(PAGE_SIZE - (gpa & ~PAGE_MASK)));
 	blocks_add(in, b);
 	return b;
 }
 
-static u64 jump_tag(const struct cpu *c)
+/* The block at gpa, whose bytes stand at host. */
+static struct block *find_slow(struct interp *in, const u8 *host, u64 gpa)
 {
-	return (u64)c->fetch_gen << 32 | (u64)c->ctx << 16 | c->d.block_key << 2 | c->d.cpl;
+	struct block *b = blocks_find(in, gpa, in->cpu->d.block_key);
+
+	return b ? b : block_make(in, host, gpa);
 }
 
 int build_find(struct interp *in, u64 lin, struct block **b)
 {
 	struct cpu *c = in->cpu;
-	struct jump *j = &in->jump[(lin ^ lin >> 12) & (JUMP_CACHE - 1)];
-	u64 tag = jump_tag(c), gpa;
+	struct block **recent;
 	const u8 *host;
+	u64 gpa;
 
-	if (likely(j->lin == lin && j->tag == tag && j->b && j->b->key == c->d.block_key)) {
-		*b = j->b;
-		return OUT_DONE;
-	}
-	if (mmu_fetch_page(c, lin, &host, &gpa))
+	if (unlikely(!mmu_fetch_hit(c, lin, &host, &gpa)) && mmu_fetch_page(c, lin, &host, &gpa))
 		return OUT_FAULT;
-	gpa = (gpa & PAGE_MASK) | (lin & ~PAGE_MASK);
-	*b = NULL;
-	if (!host)
+	recent = &in->recent[(gpa ^ gpa >> 12) & (RECENT - 1)];
+	*b = *recent;
+	if (likely(*b && (*b)->gpa == gpa && (*b)->key == c->d.block_key))
 		return OUT_DONE;
-	*b = blocks_find(in, gpa, c->d.block_key);
-	if (!*b)
-		*b = block_make(in, (const u8 *)((uintptr_t)host & PAGE_MASK), gpa);
+	*b = host ? find_slow(in, host, gpa) : NULL;
 	if (*b)
-		*j = (struct jump){ lin, jump_tag(c), *b };
+		*recent = *b;
 	return OUT_DONE;
 }

@@ -330,7 +330,6 @@ static void interp_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gp
 {
 	struct interp *in = c->engine;
 
-	c->fetch_gen++;
 	if (scope == INVALIDATE_ALL)
 		in->flush_wanted = true;
 	else if (scope == INVALIDATE_PAGE)

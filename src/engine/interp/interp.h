@@ -44,15 +44,9 @@ struct frame {
 
 #define BLOCK_HASH (1u << 16)
 #define FRAME_HASH (1u << 12)
-#define JUMP_CACHE (1u << 12)
+#define RECENT (1u << 12)
 #define STEP_CACHE (1u << 8)
 #define FOREIGN_WRITES 64
-
-/* Blocks by linear address; valid while its tag is that of the address space and mode in force. */
-struct jump {
-	u64 lin, tag;
-	struct block *b;
-};
 
 /* Instructions run one at a time, checked against the bytes in memory at each use. */
 struct stepped {
@@ -72,7 +66,7 @@ struct interp {
 	struct cpu *cpu;
 	struct block *hash[BLOCK_HASH];
 	struct frame *frames[FRAME_HASH];
-	struct jump jump[JUMP_CACHE];
+	struct block *recent[RECENT]; /* a front to hash[]: by gpa, may be dead */
 	struct stepped stepped[STEP_CACHE];
 	u8 *pool;
 	size_t pool_size, pool_used;

@@ -19,9 +19,8 @@ static int fetch_bytes(struct interp *in, u64 lin, u8 *buf, unsigned n, u64 *gpa
 
 	if (mmu_fetch_page(in->cpu, lin, &host, gpa))
 		return OUT_FAULT;
-	*gpa = (*gpa & PAGE_MASK) | (lin & ~PAGE_MASK);
 	if (host) {
-		memcpy(buf, (const u8 *)((uintptr_t)host & PAGE_MASK) + (lin & ~PAGE_MASK), n);
+		memcpy(buf, host, n);
 		return OUT_DONE;
 	}
 	for (unsigned k = 0; k < n; k++)
