@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The world as a struct cpu sees it: ports, clocks, entropy, interrupt messages to and from other vCPUs.
+ *
+ * An interrupt message (IPI or MSI) is matched against every APIC; lowest-priority delivery takes the matching vCPU with
+ * the lowest index above the one it took last, so that a spread exists (SDM 3A 11.6.2.4 leaves arbitration to the
+ * implementation).
+ */
+#include <sys/random.h>
+#include <x86intrin.h>
+
+#include "cpu/lapic.h"
+#include "machine/pc.h"
+#include "machine/vm.h"
+#include "mmu/mmu.h"
+
+static u32 glue_in(struct cpu *c, u16 port, unsigned size)
+{
+	return mem_port_read(vcpu_of(c)->vm->mem, port, size);
+}
+
+static void glue_out(struct cpu *c, u16 port, unsigned size, u32 val)
+{
+	mem_port_write(vcpu_of(c)->vm->mem, port, val, size);
+}
+
+static int glue_phys_read(struct cpu *c, u64 gpa, void *buf, unsigned size)
+{
+	return mem_read(vcpu_of(c)->vm->mem, gpa, buf, size);
+}
+
+static int glue_phys_write(struct cpu *c, u64 gpa, const void *buf, unsigned size)
+{
+	return mem_write(vcpu_of(c)->vm->mem, gpa, buf, size);
+}
+
+static u8 glue_ack_extint(struct cpu *c)
+{
+	struct vm *vm = vcpu_of(c)->vm;
+	u8 vector;
+
+	pthread_mutex_lock(&vm->lock);
+	vector = pc_ack_intr(vm->pc);
+	pthread_mutex_unlock(&vm->lock);
+	return vector;
+}
+
+static u64 glue_host_tsc(struct cpu *c)
+{
+	(void)c;
+	return __rdtsc();
+}
+
+static u64 glue_now_ns(struct cpu *c)
+{
+	return clock_ns(&vcpu_of(c)->vm->clock);
+}
+
+static u64 glue_wall_ns(struct cpu *c)
+{
+	(void)c;
+	return clock_wall_ns();
+}
+
+static bool glue_random(struct cpu *c, void *buf, unsigned size)
+{
+	(void)c;
+	return getrandom(buf, size, GRND_NONBLOCK) == (ssize_t)size;
+}
+
+static void glue_ioapic_eoi(struct cpu *c, u8 vector)
+{
+	struct vm *vm = vcpu_of(c)->vm;
+
+	pthread_mutex_lock(&vm->lock);
+	pc_eoi(vm->pc, vector);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void glue_timer_changed(struct cpu *c)
+{
+	vcpu_publish_deadline(vcpu_of(c));
+}
+
+static void glue_exclusive_begin(struct cpu *c)
+{
+	vcpu_exclusive_begin(vcpu_of(c));
+}
+
+static void glue_exclusive_end(struct cpu *c)
+{
+	vcpu_exclusive_end(vcpu_of(c));
+}
+
+/* ---- interrupt messages ------------------------------------------------------------------------------------------ */
+
+static void deliver(struct vcpu *v, u64 icr)
+{
+	lapic_post_icr(v->cpu, icr);
+	vcpu_post(v, 0);
+}
+
+static void deliver_lowest(struct vm *vm, u64 icr)
+{
+	unsigned last = atomic_fetch_add_explicit(&vm->lowest_turn, 1, memory_order_relaxed);
+
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpu[(last + i) % vm->nr_vcpus];
+
+		if (!lapic_match(v->cpu, ICR_DEST(icr), icr & ICR_LOGICAL))
+			continue;
+		deliver(v, (icr & ~(7ull << 8)) | APIC_DM_FIXED << 8);
+		return;
+	}
+}
+
+static void deliver_matching(struct vm *vm, u64 icr)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (lapic_match(vm->vcpu[i]->cpu, ICR_DEST(icr), icr & ICR_LOGICAL))
+			deliver(vm->vcpu[i], icr);
+}
+
+static void glue_send_ipi(struct cpu *c, u64 icr)
+{
+	struct vcpu *self = vcpu_of(c);
+	struct vm *vm = self->vm;
+	unsigned shorthand = ICR_SHORTHAND(icr);
+
+	counter_inc(&self->counters, CNT_IPIS);
+	if (!shorthand && ICR_MODE(icr) == APIC_DM_LOWEST) {
+		deliver_lowest(vm, icr);
+		return;
+	}
+	if (!shorthand) {
+		deliver_matching(vm, icr);
+		return;
+	}
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i] == self ? shorthand != 3 : shorthand != 1)
+			deliver(vm->vcpu[i], icr);
+}
+
+/* SDM 3A 11.11: address bits 19..12 destination, 3 redirection hint, 2 logical; data bits 7..0 vector, 10..8 mode, 14
+ * assert, 15 level. */
+void vm_msi(void *opaque, u64 addr, u32 data)
+{
+	struct vm *vm = opaque;
+	u64 dest = bits(addr, 19, 12), icr;
+	bool logical = addr & 4, hint = addr & 8;
+
+	if (dest == 0xff && !logical)
+		dest = 0xffffffff;
+	icr = (data & 0xc7ff) | (logical ? ICR_LOGICAL : 0) | dest << 32;
+	if (!(icr & ICR_LEVEL))
+		icr |= ICR_ASSERT;
+	if (ICR_MODE(icr) == APIC_DM_LOWEST || (hint && logical && ICR_MODE(icr) == APIC_DM_FIXED))
+		deliver_lowest(vm, icr);
+	else
+		deliver_matching(vm, icr);
+}
+
+/* INTR is wired to the bootstrap processor's LINT0. A level: the bit stays while the line is high. */
+void vm_intr(void *opaque, unsigned input, bool level)
+{
+	struct vm *vm = opaque;
+
+	(void)input;
+	if (!vm->nr_vcpus)
+		return;
+	if (level)
+		vcpu_post(vm->vcpu[0], ATT_EXTINT);
+	else
+		atomic_fetch_and(&vm->vcpu[0]->cpu->attention, ~(unsigned)ATT_EXTINT);
+}
+
+void vm_fill_ops(struct vm *vm)
+{
+	mmu_ops(&vm->ops);
+	vm->ops.in = glue_in;
+	vm->ops.out = glue_out;
+	vm->ops.phys_read = glue_phys_read;
+	vm->ops.phys_write = glue_phys_write;
+	vm->ops.ack_extint = glue_ack_extint;
+	vm->ops.host_tsc = glue_host_tsc;
+	vm->ops.now_ns = glue_now_ns;
+	vm->ops.wall_ns = glue_wall_ns;
+	vm->ops.random = glue_random;
+	vm->ops.ioapic_eoi = glue_ioapic_eoi;
+	vm->ops.send_ipi = glue_send_ipi;
+	vm->ops.timer_changed = glue_timer_changed;
+	vm->ops.exclusive_begin = glue_exclusive_begin;
+	vm->ops.exclusive_end = glue_exclusive_end;
+	vm->ops.trace = vm->cfg.trace;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Memory map
+ *	0		640 KiB of RAM; the last KiB of it is the EBDA
+ *	0xa0000		nothing (display memory)
+ *	0xc0000		RAM behind the option ROMs' and the BIOS's addresses: doppel's tables lie here
+ *	0x100000	RAM to at most 3 GiB
+ *	0xfec00000	I/O APIC, 0xfee00000 local APICs
+ *	0x100000000	the rest of the RAM
+ *
+ * Interrupt lines 0 to 15 reach the 8259 pair and the I/O APIC alike (line 0 at its pin 2), 16 to 23 the I/O APIC only.
+ */
+#include "machine/pc.h"
+
+#include <stdlib.h>
+
+#include "dev/acpipm.h"
+#include "dev/debugexit.h"
+#include "dev/debugport.h"
+#include "dev/i8042.h"
+#include "dev/i8254.h"
+#include "dev/i8259.h"
+#include "dev/ioapic.h"
+#include "dev/irqor.h"
+#include "dev/mc146818.h"
+#include "dev/ns16550.h"
+#include "dev/port92.h"
+#include "dev/testdev.h"
+
+#define LINES 24
+#define KIB_640 0xa0000u
+#define EBDA 0x9fc00u
+#define SHADOW 0xc0000u
+#define MIB_1 0x100000u
+#define GIB_4 0x100000000ull
+
+enum { A20_KBC, A20_PORT92 };
+enum { COM_IRQ_4, COM_IRQ_3 };
+
+struct pc {
+	struct pc_config cfg;
+	u64 ram_low, ram_high;		/* below and above 4 GiB */
+	u64 rsdp;
+	struct irqor a20, com_irq[2];
+	struct i8259 *pic;
+	struct ioapic *ioapic;
+	struct i8254 *pit;
+	struct mc146818 *rtc;
+	struct i8042 *kbc;
+	struct port92 *port92;
+	struct acpipm *pm;
+	struct ns16550 *com[PC_SERIAL_MAX];
+	struct debugport *debugport;
+	struct debugexit *debugexit;
+	struct testdev *testdev;
+};
+
+static const struct {
+	u16 port;
+	u8 irq;
+} com_ports[PC_SERIAL_MAX] = { { 0x3f8, COM_IRQ_4 }, { 0x2f8, COM_IRQ_3 }, { 0x3e8, COM_IRQ_4 }, { 0x2e8, COM_IRQ_3 } };
+
+/* ---- wires ------------------------------------------------------------------------------------------------------ */
+
+static void pc_set_line(void *opaque, unsigned line, bool level)
+{
+	struct pc *pc = opaque;
+
+	if (line < 16)
+		i8259_set_irq(pc->pic, line, level);
+	ioapic_set_irq(pc->ioapic, line == 0 ? 2 : line, level);
+}
+
+static struct irq pc_line(struct pc *pc, unsigned line)
+{
+	return (struct irq){ .set = pc_set_line, .chip = pc, .input = line };
+}
+
+static void pc_set_a20(void *opaque, unsigned input, bool level)
+{
+	struct pc *pc = opaque;
+
+	(void)input;
+	mem_set_a20(pc->cfg.mem, level);
+}
+
+u8 pc_ack_intr(struct pc *pc)
+{
+	return i8259_ack(pc->pic);
+}
+
+void pc_eoi(struct pc *pc, u8 vector)
+{
+	ioapic_eoi(pc->ioapic, vector);
+}
+
+/* ---- birth ------------------------------------------------------------------------------------------------------ */
+
+static int pc_add_memory(struct pc *pc, struct err *e)
+{
+	struct mem *m = pc->cfg.mem;
+	u64 size = pc->cfg.memory;
+
+	pc->ram_low = MIN(size, PC_LOW_RAM_MAX);
+	pc->ram_high = size - pc->ram_low;
+	if (mem_add_ram(m, 0, KIB_640, e) || mem_add_ram(m, SHADOW, pc->ram_low - SHADOW, e))
+		return -1;
+	return pc->ram_high ? mem_add_ram(m, GIB_4, pc->ram_high, e) : 0;
+}
+
+static int pc_add_interrupts(struct pc *pc, struct err *e)
+{
+	struct mem *m = pc->cfg.mem;
+
+	pc->pic = i8259_new(m, pc->cfg.intr, e);
+	pc->ioapic = pc->pic ? ioapic_new(m, IOAPIC_BASE, pc->cfg.msi, e) : NULL;
+	return pc->ioapic ? 0 : -1;
+}
+
+static int pc_add_clocks(struct pc *pc, struct err *e)
+{
+	struct pc_config *cfg = &pc->cfg;
+	struct mc146818_config rtc = { .utc_ns = clock_wall_ns(),
+				       .ram_below = pc->ram_low,
+				       .ram_above = pc->ram_high,
+				       .cpus = cfg->cpus,
+				       .irq8 = pc_line(pc, 8) };
+
+	pc->pit = i8254_new(cfg->mem, cfg->clock, cfg->timers, pc_line(pc, 0), e);
+	pc->rtc = pc->pit ? mc146818_new(cfg->mem, cfg->clock, cfg->timers, &rtc, e) : NULL;
+	pc->pm = pc->rtc ? acpipm_new(cfg->mem, cfg->clock, cfg->timers, true, pc_line(pc, 9), cfg->power_off, e) : NULL;
+	return pc->pm ? 0 : -1;
+}
+
+static int pc_add_control(struct pc *pc, struct err *e)
+{
+	struct pc_config *cfg = &pc->cfg;
+
+	pc->a20.out = (struct irq){ .set = pc_set_a20, .chip = pc };
+	pc->kbc = i8042_new(cfg->mem, pc_line(pc, 1), pc_line(pc, 12), irqor_input(&pc->a20, A20_KBC), cfg->reset, e);
+	pc->port92 = pc->kbc ? port92_new(cfg->mem, irqor_input(&pc->a20, A20_PORT92), cfg->reset, e) : NULL;
+	return pc->port92 ? 0 : -1;
+}
+
+static int pc_add_serial(struct pc *pc, struct err *e)
+{
+	struct pc_config *cfg = &pc->cfg;
+
+	pc->com_irq[COM_IRQ_4].out = pc_line(pc, 4);
+	pc->com_irq[COM_IRQ_3].out = pc_line(pc, 3);
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++) {
+		struct irq irq = irqor_input(&pc->com_irq[com_ports[i].irq], i);
+
+		if (!cfg->has_serial[i])
+			continue;
+		pc->com[i] = ns16550_new(cfg->mem, com_ports[i].port, cfg->clock, cfg->timers, irq, cfg->serial[i], e);
+		if (!pc->com[i])
+			return -1;
+	}
+	return 0;
+}
+
+static int pc_add_debugging(struct pc *pc, struct err *e)
+{
+	struct pc_config *cfg = &pc->cfg;
+	struct irq lines[TESTDEV_LINES];
+
+	if (cfg->debugcon && !(pc->debugport = debugport_new(cfg->mem, cfg->debugcon, e)))
+		return -1;
+	if (cfg->debug_exit >= 0 && !(pc->debugexit = debugexit_new(cfg->mem, (u16)cfg->debug_exit, cfg->leave, e)))
+		return -1;
+	for (unsigned i = 0; i < TESTDEV_LINES; i++)
+		lines[i] = pc_line(pc, i);
+	if (cfg->testdev && !(pc->testdev = testdev_new(cfg->mem, lines, cfg->flush, e)))
+		return -1;
+	return 0;
+}
+
+struct pc *pc_new(const struct pc_config *cfg, struct err *e)
+{
+	struct pc *pc = calloc(1, sizeof(*pc));
+
+	if (!pc) {
+		err_set(e, "out of memory for the board");
+		return NULL;
+	}
+	pc->cfg = *cfg;
+	if (pc_add_memory(pc, e) || pc_add_interrupts(pc, e) || pc_add_clocks(pc, e) || pc_add_control(pc, e) ||
+	    pc_add_serial(pc, e) || pc_add_debugging(pc, e) || pc_reset(pc, e)) {
+		pc_free(pc);
+		return NULL;
+	}
+	return pc;
+}
+
+void pc_free(struct pc *pc)
+{
+	if (!pc)
+		return;
+	testdev_free(pc->testdev);
+	debugexit_free(pc->debugexit);
+	debugport_free(pc->debugport);
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
+		ns16550_free(pc->com[i]);
+	port92_free(pc->port92);
+	i8042_free(pc->kbc);
+	acpipm_free(pc->pm);
+	mc146818_free(pc->rtc);
+	i8254_free(pc->pit);
+	ioapic_free(pc->ioapic);
+	i8259_free(pc->pic);
+	free(pc);
+}
+
+/* ---- reset and firmware's part ------------------------------------------------------------------------------------ */
+
+void pc_memory_map(const struct pc *pc, struct boot_map *map)
+{
+	*map = (struct boot_map){ .n = 4,
+				  .e = { { 0, EBDA, E820_RAM },
+					 { EBDA, KIB_640 - EBDA, E820_RESERVED },
+					 { 0xe0000, MIB_1 - 0xe0000, E820_RESERVED },
+					 { MIB_1, pc->ram_low - MIB_1, E820_RAM } } };
+	if (pc->ram_low == MIB_1)
+		map->n--;
+	if (!pc->ram_high)
+		return;
+	map->e[map->n].addr = GIB_4;
+	map->e[map->n].size = pc->ram_high;
+	map->e[map->n++].type = E820_RAM;
+}
+
+u64 pc_rsdp(const struct pc *pc)
+{
+	return pc->rsdp;
+}
+
+/* What a BIOS leaves behind: the data area that kernels still read, and the tables. */
+static int pc_write_tables(struct pc *pc, struct err *e)
+{
+	u8 bda[32] = { 0 };
+	u16 word;
+
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++) {
+		word = pc->com[i] ? com_ports[i].port : 0;
+		memcpy(bda + 2 * i, &word, 2);
+	}
+	word = EBDA >> 4;
+	memcpy(bda + 0x0e, &word, 2);
+	word = EBDA >> 10;
+	memcpy(bda + 0x13, &word, 2);
+	if (mem_write(pc->cfg.mem, 0x400, bda, sizeof(bda)) || mem_write(pc->cfg.mem, EBDA, "\1", 1))
+		return err_set(e, "cannot write the BIOS data area");
+	return 0;
+}
+
+int pc_reset(struct pc *pc, struct err *e)
+{
+	i8259_reset(pc->pic);
+	ioapic_reset(pc->ioapic);
+	i8254_reset(pc->pit);
+	mc146818_reset(pc->rtc);
+	i8042_reset(pc->kbc);
+	port92_reset(pc->port92);
+	acpipm_reset(pc->pm);
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
+		if (pc->com[i])
+			ns16550_reset(pc->com[i]);
+	return pc_write_tables(pc, e);
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A vCPU's thread: run, sleep when halted, stand still when somebody needs the others to.
+ *
+ * Sleeping. The futex word is cpu->attention itself. The sleeper sets `asleep`, looks at the attention bits once more and
+ * waits for that very value to change; a poster sets bits first and then looks at `asleep`. One of the two sees the other
+ * (both sequentially consistent), so no wake-up is lost.
+ *
+ * Standing still. A thread is `running` from vcpu_enter() to vcpu_leave(). Whoever wants the others still forbids entry
+ * (hold, exclusive), posts ATT_KICK, and waits until nobody is running.
+ */
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cpu/event.h"
+#include "cpu/fields.h"
+#include "cpu/lapic.h"
+#include "machine/vm.h"
+#include "mmu/mmu.h"
+
+#define POLL_NS 20000 /* a halted vCPU looks about for this long: less than a wake-up costs */
+
+struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
+{
+	struct vcpu *v = calloc(1, sizeof(*v));
+
+	if (v)
+		v->cpu = cpu_new(index, vm->model, &vm->ops);
+	if (!v || !v->cpu) {
+		free(v);
+		err_set(e, "out of memory for vCPU %u", index);
+		return NULL;
+	}
+	v->vm = vm;
+	v->cpu->vm = v;
+	v->cpu->counters = &v->counters;
+	v->cpu->trace = vm->cfg.trace_mask;
+	atomic_store(&v->deadline_ns, CLOCK_NEVER);
+	v->mmu = mmu_new(v->cpu, vm->mem);
+	if (!v->mmu) {
+		err_set(e, "out of memory for the MMU of vCPU %u", index);
+		goto fail;
+	}
+	if (vm->cfg.engine->attach(v->cpu, vm->mem, e)) {
+		mmu_free(v->mmu);
+		goto fail;
+	}
+	cpu_reset(v->cpu, false);
+	mmu_reset(v->cpu);
+	return v;
+fail:
+	cpu_free(v->cpu);
+	free(v);
+	return NULL;
+}
+
+void vcpu_free(struct vcpu *v)
+{
+	if (!v)
+		return;
+	v->vm->cfg.engine->detach(v->cpu);
+	mmu_free(v->mmu);
+	cpu_free(v->cpu);
+	free(v);
+}
+
+/* ---- attention -------------------------------------------------------------------------------------------------- */
+
+static void futex_wake(atomic_uint *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* Until *word is no longer val, or the host's monotonic clock passes deadline. */
+static void futex_wait_until(atomic_uint *word, unsigned val, u64 deadline)
+{
+	struct timespec ts = { .tv_sec = (time_t)(deadline / NS_PER_SEC), .tv_nsec = (long)(deadline % NS_PER_SEC) };
+
+	syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, val, deadline == CLOCK_NEVER ? NULL : &ts, NULL,
+		FUTEX_BITSET_MATCH_ANY);
+}
+
+void vcpu_post(struct vcpu *v, unsigned att)
+{
+	cpu_post(v->cpu, att);
+	if (atomic_load(&v->asleep))
+		futex_wake(&v->cpu->attention);
+	else
+		v->vm->cfg.engine->kick(v->cpu);
+}
+
+void vcpu_publish_deadline(struct vcpu *v)
+{
+	u64 deadline = lapic_next_deadline(v->cpu);
+
+	atomic_store(&v->deadline_ns, deadline);
+	if (deadline < atomic_load(&v->vm->sleep_until))
+		loop_wake(v->vm->loop);
+}
+
+static bool vcpu_has_work(const struct vcpu *v, unsigned att)
+{
+	return (att & (ATT_KICK | ATT_EXCL)) || event_deliverable(v->cpu);
+}
+
+/* Own thread, nothing deliverable: until attention changes or the APIC timer is due. */
+static void vcpu_sleep(struct vcpu *v)
+{
+	u64 began = clock_ns(&v->vm->clock), deadline = lapic_next_deadline(v->cpu), now = began;
+	unsigned att = atomic_load(&v->cpu->attention);
+
+	while (now < deadline && now - began < POLL_NS && !vcpu_has_work(v, att)) {
+		for (unsigned i = 0; i < 16; i++)
+			__builtin_ia32_pause();
+		att = atomic_load(&v->cpu->attention);
+		now = clock_ns(&v->vm->clock);
+	}
+	atomic_store(&v->asleep, true);
+	for (;;) {
+		att = atomic_load(&v->cpu->attention);
+		now = clock_ns(&v->vm->clock);
+		if (now >= deadline || vcpu_has_work(v, att) || atomic_load(&v->vm->ended))
+			break;
+		futex_wait_until(&v->cpu->attention, att,
+				 deadline == CLOCK_NEVER ? CLOCK_NEVER : v->vm->clock.base_ns + deadline);
+	}
+	atomic_store(&v->asleep, false);
+	if (now >= deadline)
+		cpu_post(v->cpu, ATT_TIMER);
+	counter_add(&v->counters, CNT_HALT_NS, now - began);
+}
+
+/* ---- who may run ------------------------------------------------------------------------------------------------ */
+
+static bool vcpu_must_wait(const struct vcpu *v)
+{
+	const struct vm *vm = v->vm;
+
+	return !atomic_load(&vm->ended) &&
+	       (vm->hold || atomic_load(&vm->reset_wanted) || (vm->exclusive && vm->exclusive != v));
+}
+
+static void vcpu_enter(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	pthread_mutex_lock(&vm->park);
+	while (vcpu_must_wait(v))
+		pthread_cond_wait(&vm->parked, &vm->park);
+	v->running = true;
+	pthread_mutex_unlock(&vm->park);
+	vcpu_publish_deadline(v);
+}
+
+static void vcpu_leave(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	pthread_mutex_lock(&vm->park);
+	v->running = false;
+	if (vm->hold || vm->exclusive)
+		pthread_cond_broadcast(&vm->parked);
+	pthread_mutex_unlock(&vm->park);
+	atomic_store(&v->deadline_ns, CLOCK_NEVER);
+}
+
+/* With vm->park held. */
+static void stop_all_but(struct vm *vm, const struct vcpu *self)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i] != self && vm->vcpu[i]->running)
+			vcpu_post(vm->vcpu[i], ATT_KICK);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		while (vm->vcpu[i] != self && vm->vcpu[i]->running)
+			pthread_cond_wait(&vm->parked, &vm->park);
+}
+
+void vcpu_exclusive_begin(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	pthread_mutex_lock(&vm->park);
+	if (vm->exclusive == v) {
+		vm->exclusive_depth++;
+		pthread_mutex_unlock(&vm->park);
+		return;
+	}
+	v->running = false;
+	pthread_cond_broadcast(&vm->parked);
+	while (vcpu_must_wait(v))
+		pthread_cond_wait(&vm->parked, &vm->park);
+	v->running = true;
+	vm->exclusive = v;
+	vm->exclusive_depth = 1;
+	stop_all_but(vm, v);
+	pthread_mutex_unlock(&vm->park);
+}
+
+void vcpu_exclusive_end(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	pthread_mutex_lock(&vm->park);
+	if (!--vm->exclusive_depth) {
+		vm->exclusive = NULL;
+		pthread_cond_broadcast(&vm->parked);
+	}
+	pthread_mutex_unlock(&vm->park);
+}
+
+void vm_pause(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->park);
+	vm->hold++;
+	stop_all_but(vm, NULL);
+	pthread_mutex_unlock(&vm->park);
+}
+
+void vm_resume(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->park);
+	if (vm->hold)
+		vm->hold--;
+	pthread_cond_broadcast(&vm->parked);
+	pthread_mutex_unlock(&vm->park);
+}
+
+/* ---- the thread ------------------------------------------------------------------------------------------------- */
+
+static void vcpu_triple_fault(struct vcpu *v)
+{
+	if (atomic_load(&v->vm->ended))
+		return;
+	fprintf(stderr, "\ndoppel: triple fault on vCPU %u; its state:\n", v->cpu->index);
+	cpu_dump(v->cpu, stderr);
+	fflush(stderr);
+	vm_end(v->vm, VM_STATUS_TRIPLE_FAULT, "the guest triple-faulted");
+}
+
+static void vcpu_debug_stop(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	if (!vm->cfg.debug_stop)
+		return;
+	pthread_mutex_lock(&vm->park);
+	vm->hold++;
+	stop_all_but(vm, v);
+	pthread_mutex_unlock(&vm->park);
+	vm->cfg.debug_stop(vm->cfg.debug_opaque, vm, v->cpu->index);
+}
+
+static void vcpu_handle(struct vcpu *v, enum engine_exit why)
+{
+	switch (why) {
+	case EXIT_KICK:
+	case EXIT_BUDGET:
+		break;
+	case EXIT_HALT:
+		vcpu_sleep(v);
+		break;
+	case EXIT_SHUTDOWN:
+		vcpu_triple_fault(v);
+		break;
+	case EXIT_DEBUG:
+		vcpu_debug_stop(v);
+		break;
+	case EXIT_FATAL:
+		vm_end(v->vm, VM_STATUS_FAILURE, "engine %s failed on vCPU %u", v->vm->cfg.engine->name, v->cpu->index);
+		break;
+	}
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *v = arg;
+	struct vm *vm = v->vm;
+
+	while (!atomic_load(&vm->ended)) {
+		enum engine_exit why = EXIT_KICK;
+
+		vcpu_enter(v);
+		if (!atomic_load(&vm->ended))
+			why = vm->cfg.engine->run(v->cpu, 0);
+		vcpu_leave(v);
+		if (!atomic_load(&vm->ended))
+			vcpu_handle(v, why);
+	}
+	return NULL;
+}
+
+int vcpu_start(struct vcpu *v, struct err *e)
+{
+	char name[16];
+
+	if (pthread_create(&v->thread, NULL, vcpu_main, v))
+		return err_errno(e, "cannot start a thread for vCPU %u", v->cpu->index);
+	snprintf(name, sizeof(name), "vcpu%u", v->cpu->index);
+	pthread_setname_np(v->thread, name);
+	v->started = true;
+	return 0;
+}

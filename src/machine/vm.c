@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Life cycle and the I/O thread.
+ *
+ * The I/O thread sleeps until the earliest of: a device timer, a running vCPU's APIC deadline, the end of --timeout; and
+ * wakes early when a descriptor is ready or somebody calls loop_wake(). It publishes how long it means to sleep before it
+ * looks at the deadlines a last time, so a vCPU that arms an earlier one either is seen or sees that it must wake us.
+ * While it is awake it publishes "never": whoever arms a timer then makes the coming sleep end at once.
+ */
+#include "machine/vm.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "machine/pc.h"
+#include "mmu/mmu.h"
+
+/* ---- the end ---------------------------------------------------------------------------------------------------- */
+
+void vm_end(struct vm *vm, int status, const char *why, ...)
+{
+	va_list ap;
+
+	pthread_mutex_lock(&vm->end_lock);
+	if (!atomic_load(&vm->ended)) {
+		va_start(ap, why);
+		vsnprintf(vm->why, sizeof(vm->why), why, ap);
+		va_end(ap);
+		atomic_store(&vm->status, status);
+		atomic_store(&vm->ended, true);
+	}
+	pthread_mutex_unlock(&vm->end_lock);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vcpu_post(vm->vcpu[i], ATT_KICK);
+	loop_wake(vm->loop);
+}
+
+void vm_signal(struct vm *vm, int sig)
+{
+	atomic_store(&vm->signal_seen, sig);
+	loop_wake(vm->loop);
+}
+
+void vm_request_reset(struct vm *vm)
+{
+	if (vm->cfg.no_reboot) {
+		vm_end(vm, 0, "the guest asked for a reset (--no-reboot)");
+		return;
+	}
+	atomic_store(&vm->reset_wanted, true);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vcpu_post(vm->vcpu[i], ATT_KICK);
+	loop_wake(vm->loop);
+}
+
+/* ---- what the board asks for (machine lock) ----------------------------------------------------------------------- */
+
+static void on_reset(void *opaque, unsigned kind)
+{
+	(void)kind;
+	vm_request_reset(opaque);
+}
+
+static void on_power_off(void *opaque, unsigned arg)
+{
+	(void)arg;
+	vm_end(opaque, 0, "the guest switched the machine off");
+}
+
+static void on_leave(void *opaque, unsigned value)
+{
+	vm_end(opaque, (int)((value << 1 | 1) & 0xff), "the guest wrote %u to the debug-exit port", value);
+}
+
+static void on_earlier_timer(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	if (timerq_next(&vm->timers) < atomic_load(&vm->sleep_until))
+		loop_wake(vm->loop);
+}
+
+static void bus_lock(void *opaque)
+{
+	pthread_mutex_lock(&((struct vm *)opaque)->lock);
+}
+
+static void bus_unlock(void *opaque)
+{
+	pthread_mutex_unlock(&((struct vm *)opaque)->lock);
+}
+
+/* ---- power-on --------------------------------------------------------------------------------------------------- */
+
+static int vm_add_chardevs(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < VM_SERIAL_MAX; i++) {
+		if (!vm->cfg.serial[i])
+			continue;
+		vm->serial[i] = chardev_new(vm->cfg.serial[i], vm->loop, &vm->cfg.keys, e);
+		if (!vm->serial[i])
+			return -1;
+	}
+	if (vm->cfg.debugcon)
+		vm->debugcon = chardev_new(vm->cfg.debugcon, vm->loop, &vm->cfg.keys, e);
+	return vm->cfg.debugcon && !vm->debugcon ? -1 : 0;
+}
+
+static int vm_add_board(struct vm *vm, struct err *e)
+{
+	struct pc_config pc = {
+		.mem = vm->mem,
+		.clock = &vm->clock,
+		.timers = &vm->timers,
+		.memory = vm->cfg.memory,
+		.cpus = vm->cfg.cpus,
+		.debugcon = vm->debugcon,
+		.debug_exit = vm->cfg.debug_exit,
+		.testdev = vm->cfg.testdev,
+		.intr = { .set = vm_intr, .chip = vm },
+		.msi = { .send = vm_msi, .opaque = vm },
+		.reset = { on_reset, vm },
+		.power_off = { on_power_off, vm },
+		.leave = { on_leave, vm },
+	};
+
+	for (unsigned i = 0; i < VM_SERIAL_MAX; i++) {
+		pc.serial[i] = vm->serial[i];
+		pc.has_serial[i] = vm->cfg.serial[i] != NULL;
+	}
+	mem_set_bus_lock(vm->mem, bus_lock, bus_unlock, vm);
+	vm->pc = pc_new(&pc, e);
+	return vm->pc ? 0 : -1;
+}
+
+static int vm_add_vcpus(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < vm->cfg.cpus; i++) {
+		vm->vcpu[i] = vcpu_new(vm, i, e);
+		if (!vm->vcpu[i])
+			return -1;
+		vm->nr_vcpus++;
+	}
+	return 0;
+}
+
+static int vm_load(struct vm *vm, struct err *e)
+{
+	struct boot_map map;
+
+	pc_memory_map(vm->pc, &map);
+	if (boot_load(vm->boot, vm->mem, vm->vcpu[0]->cpu, &map, pc_rsdp(vm->pc), e))
+		return -1;
+	mmu_reset(vm->vcpu[0]->cpu);
+	return 0;
+}
+
+static void vm_init_locks(struct vm *vm)
+{
+	pthread_mutexattr_t recursive;
+
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&vm->lock, &recursive);
+	pthread_mutexattr_destroy(&recursive);
+	pthread_mutex_init(&vm->park, NULL);
+	pthread_mutex_init(&vm->end_lock, NULL);
+	pthread_cond_init(&vm->parked, NULL);
+}
+
+static int vm_build(struct vm *vm, struct err *e)
+{
+	vm->boot = boot_open(&vm->cfg.boot, e);
+	if (!vm->boot)
+		return -1;
+	vm->model = cpuid_model_new(vm->cfg.cpu_model, vm->cfg.cpus, e);
+	vm->loop = vm->model ? loop_new(e) : NULL;
+	vm->mem = vm->loop ? mem_new(e) : NULL;
+	if (!vm->mem)
+		return -1;
+	clock_init(&vm->clock);
+	vm->timers = (struct timerq){ .earlier = on_earlier_timer, .opaque = vm };
+	vm_fill_ops(vm);
+	if (vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_board(vm, e))
+		return -1;
+	return vm_load(vm, e);
+}
+
+struct vm *vm_new(const struct vm_config *cfg, struct err *e)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm) {
+		err_set(e, "out of memory");
+		return NULL;
+	}
+	vm->cfg = *cfg;
+	vm->hold = cfg->paused;
+	atomic_store(&vm->sleep_until, CLOCK_NEVER);
+	vm_init_locks(vm);
+	if (!vm_build(vm, e))
+		return vm;
+	vm_free(vm);
+	return NULL;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	pc_free(vm->pc);
+	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
+		chardev_free(vm->serial[i]);
+	chardev_free(vm->debugcon);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vcpu_free(vm->vcpu[i]);
+	mem_free(vm->mem);
+	loop_free(vm->loop);
+	cpuid_model_free(vm->model);
+	boot_free(vm->boot);
+	pthread_cond_destroy(&vm->parked);
+	pthread_mutex_destroy(&vm->park);
+	pthread_mutex_destroy(&vm->end_lock);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+/* ---- the I/O thread ----------------------------------------------------------------------------------------------- */
+
+/* The earliest APIC deadline of a running vCPU; those that are due get their ATT_TIMER. */
+static u64 vm_apic_timers(struct vm *vm, u64 now)
+{
+	u64 next = CLOCK_NEVER;
+
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *v = vm->vcpu[i];
+		u64 deadline = atomic_load(&v->deadline_ns);
+
+		if (deadline <= now && atomic_compare_exchange_strong(&v->deadline_ns, &deadline, CLOCK_NEVER))
+			vcpu_post(v, ATT_TIMER);
+		else
+			next = MIN(next, deadline);
+	}
+	return next;
+}
+
+/* Runs what is due; the time of the next thing to do. */
+static u64 vm_timers(struct vm *vm)
+{
+	u64 now = clock_ns(&vm->clock), next;
+
+	pthread_mutex_lock(&vm->lock);
+	timerq_run(&vm->timers, now);
+	next = timerq_next(&vm->timers);
+	pthread_mutex_unlock(&vm->lock);
+	if (vm->cfg.timeout_ns && now >= vm->cfg.timeout_ns)
+		vm_end(vm, VM_STATUS_FAILURE, "--timeout: the guest had not ended after %llu seconds",
+		       (unsigned long long)(vm->cfg.timeout_ns / NS_PER_SEC));
+	if (vm->cfg.timeout_ns)
+		next = MIN(next, vm->cfg.timeout_ns);
+	return next;
+}
+
+static void vm_sleep(struct vm *vm, u64 until)
+{
+	u64 now = clock_ns(&vm->clock), apic;
+
+	atomic_store(&vm->sleep_until, until);
+	do {
+		apic = vm_apic_timers(vm, now);
+		if (apic >= until)
+			break;
+		until = apic;
+		atomic_store(&vm->sleep_until, until);
+	} while (apic <= now);
+	now = clock_ns(&vm->clock);
+	loop_wait(vm->loop, until == CLOCK_NEVER ? CLOCK_NEVER : until > now ? until - now : 0);
+	atomic_store(&vm->sleep_until, CLOCK_NEVER);
+}
+
+/* The board, all processors, and the kernel loaded again. */
+static int vm_reset(struct vm *vm, struct err *e)
+{
+	int ret;
+
+	vm_pause(vm);
+	atomic_store(&vm->reset_wanted, false);
+	pthread_mutex_lock(&vm->lock);
+	ret = pc_reset(vm->pc, e);
+	pthread_mutex_unlock(&vm->lock);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		cpu_reset(vm->vcpu[i]->cpu, false);
+		mmu_reset(vm->vcpu[i]->cpu);
+		vm->cfg.engine->invalidate(vm->vcpu[i]->cpu, INVALIDATE_ALL, 0);
+	}
+	if (!ret)
+		ret = vm_load(vm, e);
+	vm->resets++;
+	vm_resume(vm);
+	return ret;
+}
+
+static void vm_check_signal(struct vm *vm)
+{
+	int sig = atomic_load(&vm->signal_seen);
+
+	if (sig)
+		vm_end(vm, 128 + sig, "ended by signal %d (%s)", sig, strsignal(sig));
+}
+
+static void vm_io_loop(struct vm *vm, struct err *e)
+{
+	while (!atomic_load(&vm->ended)) {
+		vm_sleep(vm, vm_timers(vm));
+		pthread_mutex_lock(&vm->lock);
+		loop_dispatch(vm->loop);
+		pthread_mutex_unlock(&vm->lock);
+		vm_check_signal(vm);
+		if (atomic_load(&vm->reset_wanted) && vm_reset(vm, e))
+			vm_end(vm, VM_STATUS_FAILURE, "%s", e->text);
+	}
+}
+
+int vm_run(struct vm *vm, struct err *e)
+{
+	u64 began = clock_ns(&vm->clock);
+	int ret = 0;
+
+	for (unsigned i = 0; i < vm->nr_vcpus && !ret; i++)
+		ret = vcpu_start(vm->vcpu[i], e);
+	if (ret)
+		vm_end(vm, VM_STATUS_FAILURE, "%s", e->text);
+	vm_io_loop(vm, e);
+	pthread_mutex_lock(&vm->park);
+	pthread_cond_broadcast(&vm->parked);
+	pthread_mutex_unlock(&vm->park);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i]->started)
+			pthread_join(vm->vcpu[i]->thread, NULL);
+	vm->run_ns = clock_ns(&vm->clock) - began;
+	return atomic_load(&vm->status);
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One virtual machine from power-on to its end: memory, clock, board, vCPUs and their threads, the I/O thread.
+ *
+ * Threads and locks
+ *  - Each vCPU has a host thread. The thread that calls vm_run() is the I/O thread: timers, chardevs, resets.
+ *  - vm->lock, the machine lock, is held around each device access (mem's bus lock), by the I/O thread while it runs
+ *    timers and chardevs, and for nothing that waits.
+ *  - vm->park guards who may run guest code (running, hold, exclusive). It is taken with the machine lock held or not,
+ *    never the other way round, and vm_pause() and exclusive execution are asked for without the machine lock.
+ *  - The local APICs need no lock: posted words, attention and a kick.
+ */
+#ifndef MACHINE_VM_H
+#define MACHINE_VM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/clock.h"
+#include "base/counter.h"
+#include "base/loop.h"
+#include "boot/boot.h"
+#include "chardev/chardev.h"
+#include "cpu/cpuid.h"
+#include "engine/engine.h"
+
+#define VM_CPUS_MAX 64
+#define VM_SERIAL_MAX 4
+
+enum vm_status { VM_STATUS_TRIPLE_FAULT = 124, VM_STATUS_FAILURE = 125 };
+
+struct vm;
+struct pc;
+struct mmu;
+
+struct vm_config {
+	u64 memory;			/* bytes, a multiple of 4 KiB */
+	unsigned cpus;
+	const char *cpu_model;
+	const struct engine_ops *engine;
+	struct boot_request boot;
+	const char *serial[VM_SERIAL_MAX];	/* chardev specs for COM1 .. COM4; NULL: no such port */
+	const char *debugcon;		/* chardev spec for port 0xe9; NULL: none */
+	int debug_exit;			/* port, or -1 */
+	bool testdev;
+	bool no_reboot;
+	bool paused;			/* begin held; vm_resume() lets it go */
+	u64 timeout_ns;			/* 0: none */
+	struct chardev_keys keys;
+	void (*trace)(struct cpu *c, enum trace_kind kind, u64 a, u64 b, u64 x);	/* struct cpu_ops.trace */
+	void *trace_opaque;
+	u32 trace_mask;
+	/* A vCPU stopped with EXIT_DEBUG; all are held. Called in that vCPU's thread. */
+	void (*debug_stop)(void *opaque, struct vm *vm, unsigned vcpu);
+	void *debug_opaque;
+};
+
+struct vcpu {
+	struct vm *vm;
+	struct cpu *cpu;
+	struct mmu *mmu;
+	struct counters counters;
+	pthread_t thread;
+	bool started;
+	bool running;			/* in engine->run(); vm->park */
+	atomic_bool asleep;		/* in the futex on cpu->attention */
+	_Atomic u64 deadline_ns;	/* when the I/O thread must post ATT_TIMER; CLOCK_NEVER while asleep */
+};
+
+struct vm {
+	struct vm_config cfg;
+	pthread_mutex_t lock;		/* the machine lock */
+	struct clock clock;
+	struct timerq timers;
+	struct loop *loop;
+	struct mem *mem;
+	struct cpuid_model *model;
+	struct cpu_ops ops;
+	struct boot *boot;
+	struct pc *pc;
+	struct chardev *serial[VM_SERIAL_MAX], *debugcon;
+	unsigned nr_vcpus;
+	struct vcpu *vcpu[VM_CPUS_MAX];
+
+	pthread_mutex_t park;
+	pthread_cond_t parked;		/* a vCPU stopped running, or may again */
+	unsigned hold;			/* nobody may run while > 0 */
+	struct vcpu *exclusive;		/* only this one may */
+	unsigned exclusive_depth;
+
+	atomic_uint lowest_turn;	/* whom lowest-priority delivery looks at first */
+	pthread_mutex_t end_lock;	/* guards why and the first vm_end() */
+	_Atomic u64 sleep_until;	/* when the I/O thread wakes by itself */
+	atomic_bool reset_wanted;
+	atomic_int signal_seen;
+	atomic_bool ended;
+	atomic_int status;
+	char why[200];			/* the end in words; written once, before ended */
+	u64 resets, run_ns;
+};
+
+/* Everything up to the first instruction. NULL and a sentence on failure. */
+struct vm *vm_new(const struct vm_config *cfg, struct err *e);
+void vm_free(struct vm *vm);
+/* Runs to the end; the exit status (DESIGN section 5). vm->why says it in words. */
+int vm_run(struct vm *vm, struct err *e);
+
+/* From any thread: the machine ends with this status; the first call wins. */
+void vm_end(struct vm *vm, int status, const char *why, ...) __attribute__((format(printf, 3, 4)));
+/* From any thread, async-signal-safe: the same because of a signal. */
+void vm_signal(struct vm *vm, int sig);
+/* From a device: the board is reset, as soon as the vCPU that asked for it has finished its instruction. */
+void vm_request_reset(struct vm *vm);
+
+/* Stops all vCPUs at an instruction boundary and returns when they are; nestable. Not from a vCPU's thread. */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+
+/* ---- vcpu.c ---- */
+struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e);
+void vcpu_free(struct vcpu *v);
+int vcpu_start(struct vcpu *v, struct err *e);
+/* From any thread: attention bits, and the vCPU sees them soon. Bits may be 0 if they were posted already. */
+void vcpu_post(struct vcpu *v, unsigned att);
+/* Own thread: tells the I/O thread when the APIC timer is due. */
+void vcpu_publish_deadline(struct vcpu *v);
+/* Own thread: all others have stopped when begin returns. Nestable. The machine lock must not be held. */
+void vcpu_exclusive_begin(struct vcpu *v);
+void vcpu_exclusive_end(struct vcpu *v);
+
+/* ---- glue.c: the world as a cpu sees it ---- */
+void vm_fill_ops(struct vm *vm);
+void vm_msi(void *vm, u64 addr, u32 data);	/* struct msi_sink */
+void vm_intr(void *vm, unsigned input, bool level);	/* the 8259's INTR */
+
+static inline struct vcpu *vcpu_of(const struct cpu *c)
+{
+	return c->vm;
+}
+
+#endif
