@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Width template of int_flow.c: 16, 32 and 64 bits.
+ */
+#include "cpu/int_width.inc.h"
+
+/* OUT_DONE if control may go to t, which is already cut to the operand size. */
+static inline int H(check_target)(struct cpu *c, T t)
+{
+#if W == 64
+	if (unlikely((t + BIT(47)) >> 48) && !cpu_canonical(c, t))
+		return cpu_gp(c, 0);
+#else
+	if (unlikely(t > c->seg[SEG_CS].limit) && c->d.code != CODE64)
+		return cpu_gp(c, 0);
+#endif
+	return OUT_DONE;
+}
+
+static inline int H(jump)(struct cpu *c, u64 to)
+{
+	int out = H(check_target)(c, (T)to);
+
+	if (likely(!out))
+		c->r[R_RIP] = (T)to;
+	return out;
+}
+
+/* The target is checked before the stack (SDM 2A, CALL). */
+static inline int H(call)(struct cpu *c, u64 to)
+{
+	u64 sp = c->r[RSP];
+	int out = H(check_target)(c, (T)to);
+
+	if (likely(!out))
+		out = stack_push(c, &sp, c->r[R_RIP], BYTES);
+	if (unlikely(out))
+		return out;
+	stack_commit(c, sp);
+	c->r[R_RIP] = (T)to;
+	return OUT_DONE;
+}
+
+static inline int H(ret)(struct cpu *c, unsigned release)
+{
+	u64 sp = c->r[RSP], to;
+	int out = stack_pop(c, &sp, &to, BYTES);
+
+	if (likely(!out))
+		out = H(check_target)(c, (T)to);
+	if (unlikely(out))
+		return out;
+	stack_commit(c, sp + release);
+	c->r[R_RIP] = (T)to;
+	return OUT_DONE;
+}
+
+static inline int H(branch)(struct cpu *c, const struct insn *i, bool taken)
+{
+	return taken ? H(jump)(c, c->r[R_RIP] + i->imm) : OUT_DONE;
+}
+
+/* LOOP and kin: rCX of the address size counts; it changes only if the branch does not fault. */
+static inline int H(loop)(struct cpu *c, const struct insn *i, bool cond)
+{
+	u64 n = (c->r[RCX] - 1) & i->amask;
+	int out = H(branch)(c, i, n && cond);
+
+	if (likely(!out))
+		c->r[RCX] = i->asz == 2 ? (c->r[RCX] & ~0xffffull) | n : n;
+	return out;
+}
+
+/* A 66 prefix on a near branch in 64-bit mode: AMD takes it as operand size, Intel ignores it (SDM 2, 2.2.1.7 and APM 3,
+ * 1.2.7). The decoder reads a 32-bit displacement either way. */
+#if W == 16
+#define OR_LONG(name)                                                                                                  \
+	do {                                                                                                           \
+		if (unlikely(c->d.code == CODE64) && !cpu_is_amd(c))                                                   \
+			return name##_64(c, i);                                                                        \
+	} while (0)
+#define OR_LONG_REL(name)                                                                                              \
+	do {                                                                                                           \
+		if (unlikely(c->d.code == CODE64))                                                                     \
+			return cpu_is_amd(c) ? amd_rel16(c, i, name##_16) : name##_64(c, i);                           \
+	} while (0)
+#else
+#define OR_LONG(name)
+#define OR_LONG_REL(name)
+#endif
+
+static inline int H(do_jmp_rel)(struct cpu *c, const struct insn *i)
+{
+	return H(jump)(c, c->r[R_RIP] + i->imm);
+}
+
+static int H(jmp_rel)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG_REL(do_jmp_rel);
+	return H(jump)(c, c->r[R_RIP] + i->imm);
+}
+
+static int H(jmp_short)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(jmp_short);
+	return H(jump)(c, c->r[R_RIP] + i->imm);
+}
+
+static inline int H(do_call_rel)(struct cpu *c, const struct insn *i)
+{
+	return H(call)(c, c->r[R_RIP] + i->imm);
+}
+
+static int H(call_rel)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG_REL(do_call_rel);
+	return H(call)(c, c->r[R_RIP] + i->imm);
+}
+
+static int H(jmp_r)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(jmp_r);
+	return H(jump)(c, c->r[i->rm]);
+}
+
+static int H(jmp_m)(struct cpu *c, const struct insn *i)
+{
+	T v;
+	int out;
+
+	OR_LONG(jmp_m);
+	out = H(load)(c, i, &v);
+	return unlikely(out) ? out : H(jump)(c, v);
+}
+
+static int H(call_r)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(call_r);
+	return H(call)(c, c->r[i->rm]);
+}
+
+static int H(call_m)(struct cpu *c, const struct insn *i)
+{
+	T v;
+	int out;
+
+	OR_LONG(call_m);
+	out = H(load)(c, i, &v);
+	return unlikely(out) ? out : H(call)(c, v);
+}
+
+static int H(ret_near)(struct cpu *c, const struct insn *i)
+{
+	(void)i;
+	OR_LONG(ret_near);
+	return H(ret)(c, 0);
+}
+
+static int H(ret_imm)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(ret_imm);
+	return H(ret)(c, i->imm & 0xffff);
+}
+
+static int H(loop_any)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(loop_any);
+	return H(loop)(c, i, true);
+}
+
+static int H(loope)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(loope);
+	return H(loop)(c, i, c->aflags & AF_ZF);
+}
+
+static int H(loopne)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(loopne);
+	return H(loop)(c, i, !(c->aflags & AF_ZF));
+}
+
+static int H(jcxz)(struct cpu *c, const struct insn *i)
+{
+	OR_LONG(jcxz);
+	return H(branch)(c, i, !(c->r[RCX] & i->amask));
+}
+
+#define JCC(name, cc)                                                                                                  \
+	static inline int H(do_j##name)(struct cpu *c, const struct insn *i)                                                  \
+	{                                                                                                              \
+		return H(branch)(c, i, flags_cond(cc, c->aflags));                                                     \
+	}                                                                                                              \
+	static int H(j##name)(struct cpu *c, const struct insn *i)                                                     \
+	{                                                                                                              \
+		OR_LONG_REL(do_j##name);                                                                               \
+		return H(branch)(c, i, flags_cond(cc, c->aflags));                                                     \
+	}                                                                                                              \
+	static int H(j##name##_short)(struct cpu *c, const struct insn *i)                                             \
+	{                                                                                                              \
+		OR_LONG(do_j##name);                                                                                   \
+		return H(branch)(c, i, flags_cond(cc, c->aflags));                                                     \
+	}
+CONDITIONS(JCC)
+#undef JCC
+#undef OR_LONG
+#undef OR_LONG_REL
+#include "cpu/int_width_end.inc.h"

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Ends a width template: see int_width.inc.h.
+ */
+#undef INT_CAT_
+#undef INT_CAT
+#undef T
+#undef S
+#undef H
+#undef X
+#undef BYTES
+#undef LD
+#undef STO
+#undef REG
+#undef RM
+#undef W
