@@ -201,7 +201,7 @@ struct cpu {
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 pat, misc_enable, tsc_aux, apic_base, spec_ctrl, debugctl, mtrr_def_type, smbase, feature_control, xfd;
 	u64 mtrr_physbase[8], mtrr_physmask[8], mtrr_fixed[11];
-	u64 bios_sign_id, mcg_status, mc_ctl[8], mc_status[8], mc_addr[8], mc_misc[8];
+	u64 bios_sign_id, mcg_status, mcg_ctl, mc_ctl[8], mc_status[8], mc_addr[8], mc_misc[8];
 	u64 amd_hwcr, amd_syscfg, amd_de_cfg;
 	u64 kvm_system_time, kvm_wall_clock, kvm_async_pf, kvm_pv_eoi, kvm_steal_time, kvm_poll_control;
 	u32 kvm_clock_version;

@@ -53,6 +53,9 @@ bool msr_mtrr_read(const struct cpu *c, u32 idx, u64 *val);	/* msr_mtrr.c: false
 bool msr_mtrr_write(struct cpu *c, u32 idx, u64 val);
 bool msr_pat_valid(u64 val);
 
+/* Rewrites this vCPU's kvmclock page; after a restore, or when the TSC or the VM clock has jumped. */
+void kvm_clock_update(struct cpu *c);
+
 /* The guest's TSC now: host's plus offset. */
 static inline u64 cpu_guest_tsc(struct cpu *c)
 {
