@@ -55,10 +55,10 @@ static inline bool event_step_needed(const struct cpu *c)
 	return c->int_shadow || (c->rflags & (FLAG_TF | FLAG_RF));
 }
 
-/* Posts ATT_EVENTS when the new flags may let something in (IF or TF set). Call after changing RFLAGS. */
-static inline void event_flags_changed(struct cpu *c)
+/* Posts ATT_EVENTS when RFLAGS, formerly `before`, now may let something in. Call after changing IF, TF or RF. */
+static inline void event_flags_changed(struct cpu *c, u32 before)
 {
-	if (c->rflags & (FLAG_IF | FLAG_TF | FLAG_RF))
+	if ((c->rflags & ~before & FLAG_IF) || (c->rflags & (FLAG_TF | FLAG_RF)))
 		cpu_post(c, ATT_EVENTS);
 }
 
