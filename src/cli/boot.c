@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * doppel boot
+ */
+#include "cli/boot.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/signals.h"
+#include "debug/trace.h"
+#include "engine/arbiter.h"
+#include "mmu/mmu.h"
+
+struct session {
+	struct boot_options o;
+	struct symbols *symbols;
+	struct trace *trace;
+	struct vm *vm;
+};
+
+/* ---- the console's escape keys ------------------------------------------------------------------------------------ */
+
+static void on_key(void *opaque, char letter)
+{
+	struct session *s = opaque;
+
+	switch (letter) {
+	case 'x':
+		vm_end(s->vm, 0, "ended from the console");
+		break;
+	case 't':
+		fputc('\n', stderr);
+		stats_print(s->vm, STATS_TEXT, stderr);
+		break;
+	case 'd':
+		log_msg(LOG_ERROR, "detaching is not available in this version; Ctrl-a x ends the machine");
+		break;
+	case 'c':
+		log_msg(LOG_ERROR, "the monitor is not available in this version; Ctrl-a h lists the keys");
+		break;
+	default:
+		fputs("\ndoppel: Ctrl-a and: h this help, x quit, t statistics, b break, a a literal Ctrl-a\n", stderr);
+	}
+}
+
+static void on_signal(void *opaque, int sig)
+{
+	vm_signal(opaque, sig);
+}
+
+/* ---- tracing ------------------------------------------------------------------------------------------------------ */
+
+static void on_trace(struct cpu *c, enum trace_kind kind, u64 a, u64 b, u64 x)
+{
+	trace_event(vcpu_of(c)->vm->cfg.trace_opaque, c, kind, a, b, x);
+}
+
+static int open_debugging(struct session *s, struct err *e)
+{
+	struct boot_options *o = &s->o;
+
+	if (o->gdb_port)
+		return err_set(e, "--gdb is not available in this version");
+	if (o->symbols && !(s->symbols = symbols_load(o->symbols, e)))
+		return -1;
+	if (!o->trace)
+		return 0;
+	if (trace_parse(o->trace, &o->vm.trace_mask, e) || !(s->trace = trace_new(o->trace_file, s->symbols, e)))
+		return -1;
+	o->vm.trace = on_trace;
+	o->vm.trace_opaque = s->trace;
+	return 0;
+}
+
+/* ---- from start to end -------------------------------------------------------------------------------------------- */
+
+static void say_hello(const struct session *s)
+{
+	const struct vm *vm = s->vm;
+
+	if (s->o.quiet)
+		return;
+	fprintf(stderr, "doppel: engine %s (%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n", vm->cfg.engine->name,
+		strcmp(s->o.engine, "auto") ? "as asked" : "the only one in this version",
+		(unsigned long long)(vm->cfg.memory >> 20), vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s",
+		vm->model->name, boot_kind(vm->boot));
+}
+
+static void audit(const struct session *s)
+{
+	unsigned wrong = 0;
+
+	if (!s->o.audit_tlb)
+		return;
+	for (unsigned i = 0; i < s->vm->nr_vcpus; i++)
+		wrong += mmu_audit(s->vm->vcpu[i]->cpu);
+	log_msg(LOG_ERROR, "audit tlb: %u entries disagree with the page tables", wrong);
+}
+
+static int run(struct session *s, struct err *e)
+{
+	int status;
+
+	s->vm = vm_new(&s->o.vm, e);
+	if (!s->vm)
+		return cli_fail(e);
+	say_hello(s);
+	signals_on_stop(on_signal, s->vm);
+	status = vm_run(s->vm, e);
+	signals_on_stop(NULL, NULL);
+	audit(s);
+	if (status == STATUS_FAILURE)
+		log_msg(LOG_ERROR, "%s", s->vm->why);
+	else if (!s->o.quiet)
+		log_msg(LOG_INFO, "%s", s->vm->why);
+	return status;
+}
+
+int boot_main(int argc, char **argv)
+{
+	struct session s = { 0 };
+	int status = STATUS_FAILURE;
+	struct err e = { "" };
+
+	if (boot_options_parse(&s.o, argc, argv, &e))
+		return cli_fail(&e);
+	if (s.o.help) {
+		boot_help(stdout);
+		return 0;
+	}
+	log_set_level(s.o.quiet ? LOG_ERROR : s.o.verbose > 1 ? LOG_DEBUG : s.o.verbose ? LOG_INFO : LOG_WARN);
+	s.o.vm.engine = arbiter_choose(s.o.engine, &e);
+	s.o.vm.keys = (struct chardev_keys){ on_key, &s };
+	signals_init();
+	if (!s.o.vm.engine || open_debugging(&s, &e))
+		cli_fail(&e);
+	else
+		status = run(&s, &e);
+	if (s.vm && s.o.stats)
+		stats_print(s.vm, s.o.stats, stderr);
+	vm_free(s.vm);
+	trace_free(s.trace);
+	symbols_free(s.symbols);
+	return status;
+}

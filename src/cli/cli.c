@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Finds the verb.
+ */
+#include "cli/cli.h"
+
+#include "base/log.h"
+#include "cli/version.h"
+
+static const struct verb verbs[] = {
+	{ "boot", "doppel boot [options]", "a machine from a kernel file", boot_main, boot_help },
+	{ "doctor", "doppel doctor", "what this host offers, what was tried, and why not", doctor_main, doctor_help },
+	{ "help", "doppel help [VERB]", "this, or a verb's options", help_main, help_help },
+};
+
+/* Verbs of the design that this version does not have. */
+static const char *const absent[] = { "run", "ps", "console", "monitor", "stat", "stop" };
+
+const struct verb *verb_get(unsigned n)
+{
+	return n < ARRAY_SIZE(verbs) ? &verbs[n] : NULL;
+}
+
+int cli_fail(const struct err *e)
+{
+	log_msg(LOG_ERROR, "%s", e->text);
+	return STATUS_FAILURE;
+}
+
+static int unknown_verb(const char *word)
+{
+	struct err e;
+
+	err_set(&e, "there is no command '%.100s': 'doppel help' lists what there is", word);
+	for (size_t i = 0; i < ARRAY_SIZE(absent); i++)
+		if (!strcmp(word, absent[i]))
+			err_set(&e, "'doppel %s' is not available in this version: 'doppel help' lists what is", word);
+	return cli_fail(&e);
+}
+
+int cli_main(int argc, char **argv)
+{
+	const char *word = argc > 1 ? argv[1] : NULL;
+
+	if (!word) {
+		help_help(stderr);
+		return STATUS_FAILURE;
+	}
+	if (!strcmp(word, "--help") || !strcmp(word, "-h"))
+		return help_main(0, NULL);
+	if (!strcmp(word, "--version")) {
+		printf("doppel %s\n", DOPPEL_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(word, verbs[i].name))
+			return verbs[i].run(argc - 2, argv + 2);
+	return unknown_verb(word);
+}

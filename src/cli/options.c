@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The words behind `doppel boot`: each option's value is checked here, once.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cli/boot.h"
+#include "dev/debugexit.h"
+
+enum {
+#define OPTION(id, name, value, arg, help) OPT_##id,
+#include "cli/options.def"
+#undef OPTION
+};
+
+static const struct option_row rows[] = {
+#define OPTION(id, name, value, arg, help) { name, value, arg, OPT_##id, help },
+#include "cli/options.def"
+#undef OPTION
+};
+
+#define TIMEOUT_MAX (10u * 365 * 24 * 3600)
+
+void boot_help(FILE *f)
+{
+	fputs("doppel boot [options] --kernel FILE\n\n"
+	      "Boots a machine: from a kernel file, on this terminal. It ends when the guest switches it off (status 0),\n"
+	      "writes to the debug-exit port, triple-faults (124, with a dump), or when doppel itself fails (125).\n\n",
+	      f);
+	option_help(rows, ARRAY_SIZE(rows), f);
+	fputs("\nOn the console, Ctrl-a and a letter: h help, x quit, t statistics, b break, a a literal Ctrl-a.\n", f);
+}
+
+static u64 host_memory(void)
+{
+	return ALIGN_DOWN((u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE), (u64)1 << 20);
+}
+
+static int set_memory(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	if (option_size(name, val, 1 << 20, host_memory(), &o->vm.memory, e))
+		return -1;
+	o->vm.memory = ALIGN_DOWN(o->vm.memory, PAGE_SIZE);
+	return 0;
+}
+
+static int set_cpus(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	u64 n;
+
+	if (option_u64(name, val, 1, VM_CPUS_MAX, &n, e))
+		return -1;
+	o->vm.cpus = (unsigned)n;
+	return 0;
+}
+
+static bool chardev_known(const char *val)
+{
+	return !strcmp(val, "stdio") || !strcmp(val, "none") || !strcmp(val, "pty") ||
+	       (!strncmp(val, "file:", 5) && val[5]) || (!strncmp(val, "unix:", 5) && val[5]);
+}
+
+static int check_chardev(const char *name, const char *val, struct err *e)
+{
+	if (chardev_known(val))
+		return 0;
+	return err_set(e, "--%s does not take '%.100s': give stdio, file:FILE, pty, unix:PATH or none", name, val);
+}
+
+static int set_serial(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	if (o->nr_serial == VM_SERIAL_MAX)
+		return err_set(e, "--serial '%.100s' is one too many: the machine has %d serial ports", val, VM_SERIAL_MAX);
+	o->vm.serial[o->nr_serial++] = val;
+	return check_chardev(name, val, e);
+}
+
+static int set_debugcon(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	o->vm.debugcon = val;
+	return check_chardev(name, val, e);
+}
+
+static int set_debug_exit(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	u64 port = DEBUGEXIT_PORT;
+
+	if (val && option_u64(name, val, 1, 0xfffc, &port, e))
+		return -1;
+	o->vm.debug_exit = (int)port;
+	return 0;
+}
+
+static int set_stats(struct boot_options *o, const char *val, struct err *e)
+{
+	o->stats = val ? STATS_JSON : STATS_TEXT;
+	if (val && strcmp(val, "json"))
+		return err_set(e, "--stats does not take '%.100s': give --stats or --stats=json", val);
+	return 0;
+}
+
+static int set_timeout(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	u64 seconds;
+
+	if (option_u64(name, val, 1, TIMEOUT_MAX, &seconds, e))
+		return -1;
+	o->vm.timeout_ns = seconds * NS_PER_SEC;
+	return 0;
+}
+
+static int set_gdb(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	u64 port = 1234;
+
+	if (val && option_u64(name, val, 1, 65535, &port, e))
+		return -1;
+	o->gdb_port = (int)port;
+	return 0;
+}
+
+/* A comma-separated list of which every element (a leading '-' aside) must be in `known`. */
+static int check_list(const char *name, const char *val, const char *const *known, size_t n, struct err *e)
+{
+	for (const char *p = val;; p++) {
+		size_t len = strcspn(p, ","), skip = *p == '-', i = 0;
+
+		while (i < n && (strlen(known[i]) != len - skip || memcmp(known[i], p + skip, len - skip)))
+			i++;
+		if (i == n || !len)
+			return err_set(e, "%s does not know '%.*s' in '%.60s': see 'doppel help boot'", name,
+				       (int)MIN(len, 60u), p, val);
+		p += len;
+		if (!*p)
+			return 0;
+	}
+}
+
+static int set_audit(struct boot_options *o, const char *val, struct err *e)
+{
+	static const char *const known[] = { "tlb" };
+
+	o->audit_tlb = true;
+	return check_list("--audit", val, known, ARRAY_SIZE(known), e);
+}
+
+static int check_optimisations(const char *val, struct err *e)
+{
+	static const char *const known[] = { "none", "all" };
+
+	return check_list("-O", val, known, ARRAY_SIZE(known), e);
+}
+
+static int set_option(void *opaque, int id, const char *name, const char *val, struct err *e)
+{
+	struct boot_options *o = opaque;
+
+	switch (id) {
+	case OPTION_POSITIONAL:
+		o->image = val;
+		return 0;
+	case OPT_KERNEL:
+		o->vm.boot.kernel = val;
+		return 0;
+	case OPT_INITRD:
+		o->vm.boot.initrd = val;
+		return 0;
+	case OPT_APPEND:
+		o->vm.boot.append = val;
+		return 0;
+	case OPT_MEMORY:
+		return set_memory(o, name, val, e);
+	case OPT_CPUS:
+		return set_cpus(o, name, val, e);
+	case OPT_ENGINE:
+		o->engine = val;
+		return 0;
+	case OPT_CPU:
+		o->vm.cpu_model = val;
+		return 0;
+	case OPT_SERIAL:
+		return set_serial(o, name, val, e);
+	case OPT_DEBUG_EXIT:
+		return set_debug_exit(o, name, val, e);
+	case OPT_TESTDEV:
+		o->vm.testdev = true;
+		return 0;
+	case OPT_DEBUGCON:
+		return set_debugcon(o, name, val, e);
+	case OPT_NO_REBOOT:
+		o->vm.no_reboot = true;
+		return 0;
+	case OPT_TIMEOUT:
+		return set_timeout(o, name, val, e);
+	case OPT_STATS:
+		return set_stats(o, val, e);
+	case OPT_NAME:
+		o->name = val;
+		return 0;
+	case OPT_QUIET:
+		o->quiet = true;
+		return 0;
+	case OPT_VERBOSE:
+		o->verbose++;
+		return 0;
+	case OPT_OPT:
+		return check_optimisations(val, e);
+	case OPT_AUDIT:
+		return set_audit(o, val, e);
+	case OPT_TRACE:
+		o->trace = val;
+		return 0;
+	case OPT_TRACE_FILE:
+		o->trace_file = val;
+		return 0;
+	case OPT_SYMBOLS:
+		o->symbols = val;
+		return 0;
+	case OPT_GDB:
+		return set_gdb(o, name, val, e);
+	case OPT_WAIT:
+		o->wait = true;
+		return 0;
+	case OPT_HELP:
+		o->help = true;
+		return 0;
+	}
+	return err_set(e, "option --%s is not handled", name);
+}
+
+/* stdio can be read by one only. */
+static int check_one_stdio(const struct boot_options *o, struct err *e)
+{
+	unsigned users = o->vm.debugcon && !strcmp(o->vm.debugcon, "stdio");
+
+	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
+		users += o->vm.serial[i] && !strcmp(o->vm.serial[i], "stdio");
+	if (users < 2)
+		return 0;
+	return err_set(e, "stdio is given to %u of --serial and --debugcon: one of them can have it", users);
+}
+
+int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err *e)
+{
+	*o = (struct boot_options){ .vm = { .memory = 512 << 20, .cpus = 1, .cpu_model = "host", .debug_exit = -1 },
+				    .name = "doppel",
+				    .engine = "auto" };
+	if (option_parse(rows, ARRAY_SIZE(rows), "boot", argc, argv, set_option, o, e))
+		return -1;
+	if (o->help)
+		return 0;
+	if (o->image)
+		return err_set(e, "'%.200s': booting from a disk image is not available in this version, give --kernel FILE",
+			       o->image);
+	if (!o->vm.boot.kernel)
+		return err_set(e, "nothing to boot: give --kernel FILE");
+	if (!o->nr_serial)
+		o->vm.serial[0] = "stdio";
+	if (o->wait && !o->gdb_port)
+		return err_set(e, "--wait waits for gdb: give --gdb as well");
+	return check_one_stdio(o, e);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * --stats: every counter of counters.def summed over the vCPUs, and the few figures that are not counters. A figure that
+ * was not measured is not printed.
+ */
+#include <jansson.h>
+#include <sys/resource.h>
+
+#include "cli/boot.h"
+
+struct figures {
+	u64 n[NR_COUNTERS];
+	double wall_s, cpu_s, busy_s;
+	long peak_rss_kib;
+};
+
+static double seconds(const struct timeval *t)
+{
+	return (double)t->tv_sec + (double)t->tv_usec / 1e6;
+}
+
+static void collect(const struct vm *vm, struct figures *f)
+{
+	struct rusage ru;
+
+	*f = (struct figures){ 0 };
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		const struct vcpu *v = vm->vcpu[i];
+
+		for (unsigned c = 0; c < NR_COUNTERS; c++)
+			f->n[c] += v->counters.n[c];
+		/* Engines that count keep the live count in the state. */
+		if (!v->counters.n[CNT_INSNS])
+			f->n[CNT_INSNS] += v->cpu->icount;
+	}
+	getrusage(RUSAGE_SELF, &ru);
+	f->wall_s = (double)(vm->run_ns ? vm->run_ns : clock_ns(&vm->clock)) / 1e9;
+	f->cpu_s = seconds(&ru.ru_utime) + seconds(&ru.ru_stime);
+	f->busy_s = f->wall_s * vm->nr_vcpus - (double)f->n[CNT_HALT_NS] / 1e9;
+	f->peak_rss_kib = ru.ru_maxrss;
+}
+
+static double mips(const struct figures *f)
+{
+	return f->busy_s > 0 ? (double)f->n[CNT_INSNS] / f->busy_s / 1e6 : 0;
+}
+
+static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
+{
+	json_t *counters = json_object(), *root;
+
+	for (unsigned c = 0; c < NR_COUNTERS; c++)
+		json_object_set_new(counters, counter_name(c), json_integer((json_int_t)f->n[c]));
+	root = json_pack("{s:s, s:i, s:s, s:f, s:f, s:f, s:i, s:I, s:o}", "engine", vm->cfg.engine->name, "status",
+			 atomic_load(&vm->status), "end", vm->why, "wall_seconds", f->wall_s, "cpu_seconds", f->cpu_s,
+			 "busy_seconds", f->busy_s, "cpus", (int)vm->nr_vcpus, "peak_rss_kib",
+			 (json_int_t)f->peak_rss_kib, "counters", counters);
+	if (f->n[CNT_INSNS])
+		json_object_set_new(root, "mips", json_real(mips(f)));
+	json_object_set_new(root, "resets", json_integer((json_int_t)vm->resets));
+	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+	fputc('\n', out);
+	json_decref(root);
+}
+
+/* Counters that are 0 are left out; a blank line between groups (what stands before the first dot). */
+static void print_text(const struct vm *vm, const struct figures *f, FILE *out)
+{
+	const char *group = "";
+	size_t group_len = 0;
+
+	fprintf(out, "engine %s, %u vCPU%s: %.3f s wall, %.3f s of host CPU, %.3f s not halted, peak RSS %ld MiB\n",
+		vm->cfg.engine->name, vm->nr_vcpus, vm->nr_vcpus == 1 ? "" : "s", f->wall_s, f->cpu_s, f->busy_s,
+		f->peak_rss_kib >> 10);
+	if (f->n[CNT_INSNS])
+		fprintf(out, "%.1f million instructions a second of not being halted\n", mips(f));
+	for (unsigned c = 0; c < NR_COUNTERS; c++) {
+		const char *name = counter_name(c);
+		size_t len = strcspn(name, ".");
+
+		if (!f->n[c])
+			continue;
+		if (len != group_len || memcmp(name, group, len))
+			fputc('\n', out);
+		group = name;
+		group_len = len;
+		fprintf(out, "%-22s %18llu  %s\n", name, (unsigned long long)f->n[c], counter_text(c));
+	}
+}
+
+void stats_print(const struct vm *vm, enum stats_form form, FILE *f)
+{
+	struct figures figures;
+
+	collect(vm, &figures);
+	if (form == STATS_JSON)
+		print_json(vm, &figures, f);
+	else
+		print_text(vm, &figures, f);
+	fflush(f);
+}
