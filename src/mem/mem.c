@@ -2,7 +2,6 @@
  * Regions: RAM and ROM in one sparse memfd, each region one linear mapping; device windows; listeners; the A20 gate.
  * Locking is told in frame.h.
  */
-#define _GNU_SOURCE
 #include "mem/frame.h"
 
 #include <stdlib.h>
