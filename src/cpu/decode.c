@@ -30,7 +30,7 @@ static const char follow_1[257] = "MMMMbz66MMMMbz6!"
 				  "MMMMuu6 MMMMMMMM"
 				  "bbbbuuuujjpb    "
 				  "! !!  gG      MM";
-static const char follow_0f[257] = "MMMM~     ~ ~M ~"
+static const char follow_0f[257] = "MMMM~     ~~~M ~"
 				   "MMMMMMMMMMMMMMMM"
 				   "CCCC~~~~MMMMMMMM"
 				   "      ~ !~!~~~~~"
@@ -383,7 +383,7 @@ static void parse_imm(struct parse *s, char kind)
 		i->imm = next_signed(s, size_z(i));
 		break;
 	case 'j':
-		i->imm = next_signed(s, s->e.code == CODE64 ? 4 : size_z(i));
+		i->imm = next_signed(s, s->e.code == CODE64 && !s->e.amd ? 4 : size_z(i));
 		break;
 	case 'v':
 		i->imm = next(s, i->osz);
@@ -441,9 +441,11 @@ static void parse_init(struct parse *s, struct insn *i)
 	s->seg = NR_SEGS;
 }
 
-enum decode_result decode_insn(struct insn *i, const u8 *bytes, unsigned n, enum cpu_code code, bool legacy)
+enum decode_result decode_insn(struct insn *i, const u8 *bytes, unsigned n, enum cpu_code code, unsigned how)
 {
-	struct parse s = { .p = bytes, .n = MIN(n, INSN_MAX), .e = { .code = code, .legacy = legacy } };
+	struct parse s = { .p = bytes,
+			   .n = MIN(n, INSN_MAX),
+			   .e = { .code = code, .legacy = how & DECODE_LEGACY, .amd = how & DECODE_AMD } };
 	char kind;
 
 	parse_init(&s, i);

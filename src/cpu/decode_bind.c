@@ -53,7 +53,7 @@ static void build(void)
 		}
 }
 
-/* Near branches ignore 66 in 64-bit mode (SDM 2, 2.2.1.7: forced 64-bit operand size). */
+/* Near branches ignore 66 in 64-bit mode on Intel's CPUs (SDM 2, 2.2.1.7: forced 64-bit operand size). */
 static bool near_branch(const struct insn *i)
 {
 	u8 op = i->opcode;
@@ -74,18 +74,18 @@ static bool mode_sized(const struct insn *i)
 	       (i->map == MAP_0F38 && i->opcode >= 0x80 && i->opcode <= 0x82);
 }
 
-static u8 row_size(const struct insn *i, const struct optab_row *r, enum cpu_code code)
+static u8 row_size(const struct insn *i, const struct optab_row *r, const struct encoding *e)
 {
 	if (r->flags & OP_BYTE)
 		return 1;
 	if (r->flags & OP_SIZE_Y)
 		return i->flags & INSN_REXW ? 8 : 4;
-	if (code != CODE64) {
+	if (e->code != CODE64) {
 		if (mode_sized(i) && i->opcode != 0x01)
 			return 4;
 		return i->osz;
 	}
-	if (near_branch(i) || mode_sized(i))
+	if (mode_sized(i) || (near_branch(i) && !e->amd))
 		return 8;
 	if (r->flags & OP_DEF64)
 		return i->osz == 2 ? 2 : 8;
@@ -123,7 +123,7 @@ static bool bind_row(struct insn *i, const struct encoding *e)
 		if (!row_matches(i, r))
 			continue;
 		matched = true;
-		osz = row_size(i, r, e->code);
+		osz = row_size(i, r, e);
 		i->exec = row_exec(i, e, r, osz);
 		if (!i->exec)
 			continue;
@@ -163,6 +163,12 @@ static void bind_ud(struct insn *i)
 	i->flags |= INSN_END;
 }
 
+/* UD0 and UD1 take a ModRM byte and are undefined on purpose. */
+static bool is_ud(const struct insn *i)
+{
+	return i->map == MAP_0F && (i->opcode == 0xb9 || i->opcode == 0xff);
+}
+
 static bool is_x87(const struct insn *i)
 {
 	return i->map == MAP_1 && (i->opcode & 0xf8) == 0xd8;
@@ -182,7 +188,7 @@ void decode_bind(struct insn *i, const struct encoding *e)
 	bool matched;
 
 	pthread_once(&once, build);
-	if (e->undefined || (e->lock && !lockable(i))) {
+	if (e->undefined || is_ud(i) || (e->lock && !lockable(i))) {
 		bind_ud(i);
 		return;
 	}

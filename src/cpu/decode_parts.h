@@ -11,17 +11,18 @@
 /* How an instruction is encoded, as the parser found it; bind and validity depend on it besides struct insn. */
 struct encoding {
 	enum cpu_code code;
-	bool legacy;		/* real or virtual-8086 mode */
-	bool modrm;		/* has a ModRM byte */
+	bool legacy; /* real or virtual-8086 mode */
+	bool amd;    /* DECODE_AMD */
+	bool modrm;  /* has a ModRM byte */
 	bool lock, osz66;
 	bool vex, evex;
-	bool undefined;		/* the parser already knows that no such opcode exists */
+	bool undefined; /* the parser already knows that no such opcode exists */
 };
 
 /* What Zydis makes of the bytes. */
 enum validity {
-	ENC_INVALID,		/* no such instruction */
-	ENC_NOT_OFFERED,	/* of an extension that no model of doppel has: #UD as on a CPU without it */
+	ENC_INVALID,	 /* no such instruction */
+	ENC_NOT_OFFERED, /* of an extension that no model of doppel has: #UD as on a CPU without it */
 	ENC_VALID,
 };
 

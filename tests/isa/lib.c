@@ -14,8 +14,9 @@
 static struct {
 	struct cpu *c;
 	struct cpu_ops ops;
-	struct tlbe never[TLB_SIZE];
-	u8 mem[ISA_PAGES * 4096];
+	struct tlbe never[TLB_SIZE], some[TLB_SIZE];
+	u64 runs;
+	_Alignas(4096) u8 mem[ISA_PAGES * 4096];
 	u8 code[4096];
 } lib;
 
@@ -33,14 +34,17 @@ static u8 *world(struct cpu *c, u64 lin, unsigned size, unsigned acc, int *out)
 		*out = acc & ACC_SS ? cpu_raise_error(c, EXC_SS, 0) : cpu_gp(c, 0);
 		return NULL;
 	}
-	for (u64 a = lin; a < lin + size; a++) {
-		u64 data = a - ISA_DATA;
+	for (unsigned k = 0; k < size; k++) {
+		u64 a = lin + k, data = a - ISA_DATA;
 
 		if (data < 4096 || (data < ISA_PAGES * 4096 && !write))
 			continue;
 		if (a - ISA_CODE < 4096)
 			continue;
-		*out = cpu_pf(c, a, PF_U | (write ? PF_W : 0) | (data < ISA_PAGES * 4096 ? PF_P : 0));
+		/* Linux says "present" of every address beyond the user's. */
+		*out = cpu_pf(c, a,
+			      PF_U | (write ? PF_W : 0) |
+				      (data < ISA_PAGES * 4096 || a >= 0x7ffffffff000 ? PF_P : 0));
 		return NULL;
 	}
 	if (lin - ISA_CODE < 4096)
@@ -86,9 +90,19 @@ static int lib_cmpxchg(struct cpu *c, u64 lin, const void *old, const void *val,
 	return OUT_DONE;
 }
 
+/* Every second case finds the data pages in the TLB, so that both paths of each access are compared. */
 static void lib_mode_changed(struct cpu *c)
 {
-	c->tlb = lib.never;
+	c->tlb = lib.runs & 1 ? lib.some : lib.never;
+	for (unsigned k = 0; k < ISA_PAGES; k++) {
+		u64 lin = ISA_DATA + k * PAGE_SIZE;
+
+		lib.some[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)] = (struct tlbe){
+			.r = lin | c->ctx,
+			.w = k ? TLB_NO_TAG : lin | c->ctx,
+			.add = (uintptr_t)lib.mem + k * PAGE_SIZE - lin,
+		};
+	}
 }
 
 static void lib_page(struct cpu *c, u64 lin)
@@ -115,7 +129,7 @@ void isa_lib_init(void)
 		exit(2);
 	}
 	for (unsigned i = 0; i < TLB_SIZE; i++)
-		lib.never[i] = (struct tlbe){ .r = TLB_NO_TAG, .w = TLB_NO_TAG };
+		lib.never[i] = lib.some[i] = (struct tlbe){ .r = TLB_NO_TAG, .w = TLB_NO_TAG };
 	lib.ops = (struct cpu_ops){ .load = lib_load,
 				    .store = lib_store,
 				    .pin = lib_pin,
@@ -173,8 +187,9 @@ void isa_lib_run(const struct isa_case *t, struct isa_result *o)
 	struct cpu *c = lib.c;
 	struct insn i;
 	int out, rounds = 0;
-	enum decode_result d = decode_insn(&i, t->code, t->len, t->mode, false);
+	enum decode_result d = decode_insn(&i, t->code, t->len, t->mode, cpu_is_amd(c) ? DECODE_AMD : 0);
 
+	lib.runs++;
 	memcpy(lib.mem, t->mem, sizeof(lib.mem));
 	memset(lib.code, 0xcc, sizeof(lib.code));
 	memcpy(lib.code + (ISA_START - ISA_CODE), t->code, t->len);

@@ -76,7 +76,7 @@ static void *pool_take(struct interp *in, size_t size)
 
 struct block *blocks_room(struct interp *in)
 {
-	if (in->flush_wanted || in->pool_used + BLOCK_ROOM + 64 > in->pool_size)
+	if (in->pool_used + BLOCK_ROOM + 64 > in->pool_size)
 		blocks_flush(in);
 	return (struct block *)(void *)(in->pool + in->pool_used);
 }

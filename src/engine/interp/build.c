@@ -20,7 +20,7 @@ static u64 clock_now(void)
 /* Decodes from host bytes p, which end with the page, into b. */
 static void decode_block(struct block *b, const struct cpu *c, const u8 *p, unsigned rest)
 {
-	bool legacy = !c->d.pe || c->d.vm86;
+	unsigned how = interp_how(c);
 	u8 bytes[15];
 
 	b->n = 0;
@@ -30,7 +30,7 @@ static void decode_block(struct block *b, const struct cpu *c, const u8 *p, unsi
 		unsigned n = MIN(15u, rest - b->bytes);
 
 		memcpy(bytes, p + b->bytes, n);
-		if (decode_insn(i, bytes, n, c->d.code, legacy) != DECODE_OK)
+		if (decode_insn(i, bytes, n, c->d.code, how) != DECODE_OK)
 			break;
 		b->bytes = (u16)(b->bytes + i->len);
 		b->n++;

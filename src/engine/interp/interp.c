@@ -226,6 +226,8 @@ static void run_some(struct interp *in)
 	int out = OUT_AGAIN;
 	u64 stop = in->icount_end;
 
+	if (unlikely(in->flush_wanted))
+		blocks_flush(in);
 	if (in->ignored) {
 		if (c->icount - in->ignored_since > LEVEL_CHECK)
 			in->ignored = 0;

@@ -17,6 +17,7 @@
 #include <pthread.h>
 
 #include "base/counter.h"
+#include "cpu/cpuid.h"
 #include "cpu/decode.h"
 #include "engine/engine.h"
 
@@ -113,6 +114,12 @@ int interp_outcome(struct interp *in, const struct insn *i, int out);
 static inline u64 interp_pc(const struct cpu *c)
 {
 	return (c->d.ebase[SEG_CS] + c->r[R_RIP]) & c->d.lin_mask;
+}
+
+/* DECODE_* for the mode in force. */
+static inline unsigned interp_how(const struct cpu *c)
+{
+	return (!c->d.pe || c->d.vm86 ? DECODE_LEGACY : 0) | (cpu_is_amd(c) ? DECODE_AMD : 0);
 }
 
 /* The last offset in CS that may be fetched. */

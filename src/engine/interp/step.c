@@ -43,7 +43,7 @@ static enum decode_result decode_stepped(struct interp *in, struct stepped *s, u
 		return DECODE_OK;
 	s->gpa = gpa;
 	s->key = c->d.block_key;
-	r = decode_insn(&s->insn, bytes, n, c->d.code, !c->d.pe || c->d.vm86);
+	r = decode_insn(&s->insn, bytes, n, c->d.code, interp_how(c));
 	if (r != DECODE_OK)
 		s->insn.exec = NULL;
 	counter_inc(c->counters, CNT_DECODED);
