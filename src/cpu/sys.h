@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The system instructions by file, for the rows in sys_table.c.
+ */
+#ifndef CPU_SYS_H
+#define CPU_SYS_H
+
+#include "cpu/insn.h"
+
+exec_fn sys_mov_from_cr, sys_mov_to_cr, sys_clts, sys_lmsw, sys_smsw;			/* sys_cr.c */
+exec_fn sys_mov_from_dr, sys_mov_to_dr;							/* sys_dr.c */
+exec_fn sys_invlpg, sys_invpcid, sys_invd;						/* sys_tlb.c */
+exec_fn sys_syscall, sys_sysret, sys_sysenter, sys_sysexit;				/* sys_call.c */
+exec_fn sys_rdmsr, sys_wrmsr, sys_rdtsc, sys_rdtscp, sys_rdpid, sys_rdpmc, sys_rdrand, sys_rdseed, sys_cpuid; /* sys_reg.c */
+exec_fn sys_swapgs, sys_rdfsbase, sys_rdgsbase, sys_wrfsbase, sys_wrgsbase, sys_xgetbv, sys_xsetbv; /* sys_reg.c */
+exec_fn sys_hlt, sys_monitor, sys_mwait, sys_hypercall, sys_clac, sys_stac, sys_serialize; /* sys_misc.c */
+
+/* Privileged instructions: #GP(0) unless CPL is 0. */
+static inline bool sys_user(const struct cpu *c)
+{
+	return unlikely(c->d.cpl != 0);
+}
+
+/* Loads CR0, CR3 or CR4 with every check and side effect; OUT_END or OUT_FAULT. */
+int sys_write_cr0(struct cpu *c, u64 val);
+int sys_write_cr3(struct cpu *c, u64 val);
+int sys_write_cr4(struct cpu *c, u64 val);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * SYSCALL, SYSRET, SYSENTER, SYSEXIT. The vendors differ: Intel has SYSCALL in 64-bit mode only and SYSENTER
+ * everywhere, AMD SYSCALL everywhere and SYSENTER outside long mode only; Intel checks RCX in SYSRET before it leaves
+ * CPL 0, AMD never; AMD's SYSRET leaves the stack segment's cache as it was (SDM 2B, APM 3).
+ */
+#include "base/counter.h"
+#include "cpu/cpuid.h"
+#include "cpu/event.h"
+#include "cpu/segment.h"
+#include "cpu/sys.h"
+
+#define SYSRET_FLAGS 0x3c7fd7ull /* all that SYSRET loads: not RF, VM, reserved bits */
+
+static bool syscall_enabled(const struct cpu *c)
+{
+	if (!(c->efer & EFER_SCE) || !c->d.pe || c->d.vm86)
+		return false;
+	return cpu_is_amd(c) || c->d.long64;
+}
+
+/* Flat CS and SS at privilege level dpl from the selector of CS. */
+static void set_flat(struct cpu *c, u16 cs, u16 ss, unsigned dpl, bool code64)
+{
+	seg_set(c, SEG_CS, cs, 0, 0xffffffff, code64 ? ATTR_CODE64(dpl) : ATTR_CODE32(dpl));
+	seg_set(c, SEG_SS, ss, 0, 0xffffffff, ATTR_DATA32(dpl));
+}
+
+/* No single-step trap comes of a SYSCALL that masked TF. */
+static int enter_kernel(struct cpu *c, u64 flags)
+{
+	u32 before = c->rflags;
+
+	c->no_step = (before & FLAG_TF) && !(flags & FLAG_TF);
+	cpu_set_rflags_raw(c, flags);
+	cpu_update_mode(c);
+	event_flags_changed(c, before);
+	counter_inc(c->counters, CNT_SYSCALLS);
+	return OUT_END;
+}
+
+int sys_syscall(struct cpu *c, const struct insn *i)
+{
+	u64 flags = cpu_rflags(c) & ~(u64)FLAG_RF;
+	u16 cs = (u16)(c->star >> 32) & 0xfffc;
+	bool from64 = c->d.long64, lma = c->d.lma;
+
+	(void)i;
+	if (!syscall_enabled(c))
+		return cpu_ud(c);
+	set_flat(c, cs, (u16)(cs + 8), 0, lma);
+	c->r[RCX] = c->r[R_RIP];
+	if (lma) {
+		c->r[R11] = flags;
+		c->r[R_RIP] = from64 ? c->lstar : c->cstar;
+		return enter_kernel(c, flags & ~c->sfmask);
+	}
+	c->r[R_RIP] = (u32)c->star;
+	return enter_kernel(c, flags & ~(u64)(FLAG_VM | FLAG_IF));
+}
+
+static int leave_kernel(struct cpu *c, u32 flags_before)
+{
+	cpu_update_mode(c);
+	event_flags_changed(c, flags_before);
+	return OUT_END;
+}
+
+int sys_sysret(struct cpu *c, const struct insn *i)
+{
+	bool wide = i->osz == 8, from64 = c->d.long64;
+	u16 base = (u16)(c->star >> 48);
+	u32 before = c->rflags;
+	struct seg ss = c->seg[SEG_SS];
+
+	if (!(c->efer & EFER_SCE) || (!from64 && !cpu_is_amd(c)))
+		return cpu_ud(c);
+	if (!c->d.pe || sys_user(c))
+		return cpu_gp(c, 0);
+	if (wide && !cpu_is_amd(c) && !cpu_canonical(c, c->r[RCX]))
+		return cpu_gp(c, 0);
+	set_flat(c, (u16)((base + (wide ? 16 : 0)) | 3), (u16)((base + 8) | 3), 3, wide);
+	if (cpu_is_amd(c)) {
+		/* only the privilege level, which this library keeps in SS.DPL, follows the selector */
+		c->seg[SEG_SS].base = ss.base;
+		c->seg[SEG_SS].limit = ss.limit;
+		c->seg[SEG_SS].attr = ss.attr | SEG_DPL;
+	}
+	c->r[R_RIP] = wide ? c->r[RCX] : (u32)c->r[RCX];
+	if (from64)
+		cpu_set_rflags_raw(c, c->r[R11] & SYSRET_FLAGS);
+	else
+		c->rflags |= FLAG_IF;
+	return leave_kernel(c, before);
+}
+
+static bool sysenter_there(const struct cpu *c)
+{
+	return cpu_has(c, FEAT_SEP) && !(cpu_is_amd(c) && c->d.lma);
+}
+
+int sys_sysenter(struct cpu *c, const struct insn *i)
+{
+	u16 cs = (u16)c->sysenter_cs & 0xfffc;
+	bool lma = c->d.lma;
+
+	(void)i;
+	if (!sysenter_there(c))
+		return cpu_ud(c);
+	if (!c->d.pe || !cs)
+		return cpu_gp(c, 0);
+	set_flat(c, cs, (u16)(cs + 8), 0, lma);
+	c->r[RSP] = lma ? c->sysenter_esp : (u32)c->sysenter_esp;
+	c->r[R_RIP] = lma ? c->sysenter_eip : (u32)c->sysenter_eip;
+	return enter_kernel(c, cpu_rflags(c) & ~(u64)(FLAG_VM | FLAG_IF | FLAG_RF));
+}
+
+int sys_sysexit(struct cpu *c, const struct insn *i)
+{
+	u16 base = (u16)c->sysenter_cs & 0xfffc, cs;
+	bool wide = i->osz == 8;
+
+	if (!sysenter_there(c))
+		return cpu_ud(c);
+	if (!c->d.pe || sys_user(c) || !base)
+		return cpu_gp(c, 0);
+	if (wide && !(cpu_canonical(c, c->r[RCX]) && cpu_canonical(c, c->r[RDX])))
+		return cpu_gp(c, 0);
+	cs = (u16)((base + (wide ? 32 : 16)) | 3);
+	set_flat(c, cs, (u16)(cs + 8), 3, wide);
+	c->r[RSP] = wide ? c->r[RCX] : (u32)c->r[RCX];
+	c->r[R_RIP] = wide ? c->r[RDX] : (u32)c->r[RDX];
+	return leave_kernel(c, c->rflags);
+}
