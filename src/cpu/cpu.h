@@ -151,6 +151,8 @@ struct cpu_ops {
 	/* lapic_next_deadline() may have changed (timer armed, stopped, fired): whoever posts ATT_TIMER should look.
 	 * May be NULL. */
 	void (*timer_changed)(struct cpu *c);
+	/* FERR# changed or is looked at (CR0.NE = 0); answers IGNNE#: true lets waiting x87 instructions go on. NULL: true. */
+	bool (*ferr)(struct cpu *c, bool asserted);
 	void (*exclusive_begin)(struct cpu *c);
 	void (*exclusive_end)(struct cpu *c);
 	/* An event of a kind that c->trace asks for; a, b, x as cpu_trace()'s callers say in trace_kinds.def. */
