@@ -102,8 +102,6 @@ static exec_fn *row_exec(const struct insn *i, const struct encoding *e, const s
 {
 	unsigned k = osz == 1 ? 0 : osz == 2 ? 1 : osz == 4 ? 2 : 3;
 
-	if (e->code == CODE64 ? r->flags & OP_NO64 : r->flags & OP_ONLY64)
-		return exec_ud;
 	if (e->legacy && r->flags & OP_PROT)
 		return exec_ud;
 	if (!e->modrm)
@@ -123,6 +121,8 @@ static bool bind_row(struct insn *i, const struct encoding *e)
 		if (!row_matches(i, r))
 			continue;
 		matched = true;
+		if (e->code == CODE64 ? r->flags & OP_NO64 : r->flags & OP_ONLY64)
+			continue;
 		osz = row_size(i, r, e);
 		i->exec = row_exec(i, e, r, osz);
 		if (!i->exec)
