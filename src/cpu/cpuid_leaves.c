@@ -57,7 +57,7 @@ static struct cpuid_leaf host_leaf(u32 leaf, u32 sub)
 {
 	struct cpuid_leaf l = { .leaf = leaf, .sub = sub };
 
-	if (__get_cpuid_max(leaf & 0x80000000, NULL) >= leaf)
+	if ((u32)__get_cpuid_max(leaf & 0x80000000, NULL) >= leaf)
 		__cpuid_count(leaf, sub, l.eax, l.ebx, l.ecx, l.edx);
 	return l;
 }

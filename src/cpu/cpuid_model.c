@@ -64,8 +64,9 @@ static const u16 system_features[] = {
 static const u16 intel_features[] = { FEAT_SPEC_CTRL };
 
 static const u16 amd_features[] = {
-	FEAT_MMXEXT,	   FEAT_TOPOEXT,	   FEAT_XSAVEERPTR, FEAT_AMD_IBPB, FEAT_AMD_SSB_NO, FEAT_BTC_NO,
-	FEAT_LFENCE_RDTSC, FEAT_NULL_SEL_CLR_BASE, FEAT_AUTOIBRS,   FEAT_SRSO_NO,  FEAT_TSA_SQ_NO,  FEAT_TSA_L1_NO,
+	FEAT_MMXEXT,	 FEAT_CLZERO,	 FEAT_TOPOEXT,	    FEAT_XSAVEERPTR,	    FEAT_AMD_IBPB,
+	FEAT_AMD_SSB_NO, FEAT_BTC_NO,	 FEAT_LFENCE_RDTSC, FEAT_NULL_SEL_CLR_BASE, FEAT_AUTOIBRS,
+	FEAT_SRSO_NO,	 FEAT_TSA_SQ_NO, FEAT_TSA_L1_NO,
 };
 
 static const u16 optional_features[] = { FEAT_LA57,	FEAT_VME,  FEAT_MONITOR,
@@ -254,7 +255,7 @@ static bool host_has(unsigned f)
 	u32 r[4], need = p->leaf;
 	u64 state = state_needed(f);
 
-	if (__get_cpuid_max(p->leaf & 0x80000000, NULL) < need)
+	if ((u32)__get_cpuid_max(p->leaf & 0x80000000, NULL) < need)
 		return false;
 	if (p->leaf == 7 && p->sub) {
 		__cpuid_count(7, 0, r[0], r[1], r[2], r[3]);

@@ -52,7 +52,7 @@ static u64 from_leaf_15(void)
 {
 	u32 a, b, c, d;
 
-	if (__get_cpuid_max(0, NULL) < 0x15)
+	if ((u32)__get_cpuid_max(0, NULL) < 0x15)
 		return 0;
 	__cpuid_count(0x15, 0, a, b, c, d);
 	return a && b && c ? (u64)c * b / a : 0;
