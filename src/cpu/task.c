@@ -6,6 +6,7 @@
  * load that fails is a fault of the new task.
  */
 #include "cpu/debug.h"
+#include "cpu/sys.h"
 #include "cpu/xfer.h"
 
 #define TASK_FLAGS 0x3f7fd5u /* every defined bit of EFLAGS */
@@ -236,21 +237,12 @@ static int load_segments(struct cpu *c, const struct task_image *t)
 /* ---- the switch
  * ------------------------------------------------------------------------------------------------------ */
 
-static int load_cr3(struct cpu *c, u32 cr3)
-{
-	if (!(c->cr0 & CR0_PG))
-		return OUT_DONE;
-	c->cr3 = cr3;
-	c->ops->tlb_flush(c, TLB_NON_GLOBAL, 0, 0);
-	return OUT_DONE;
-}
-
 /* Makes t the current task, its segments still invalid. */
 static int enter(struct cpu *c, u16 sel, const struct desc *d, const struct task_image *t, bool nested)
 {
 	u32 flags = (t->eflags & TASK_FLAGS) | (nested ? FLAG_NT : 0u);
 	unsigned cpl = flags & FLAG_VM ? 3 : t->seg[SEG_CS] & 3;
-	int out;
+	int out = OUT_DONE;
 
 	c->tr = seg_from_desc(sel, d);
 	c->tr.attr |= SYS_TSS16_BUSY;
@@ -264,8 +256,9 @@ static int enter(struct cpu *c, u16 sel, const struct desc *d, const struct task
 	for (unsigned n = 0; n < NR_SEGS; n++)
 		seg_set(c, n, t->seg[n], 0, 0, n == SEG_SS ? (u16)(cpl << SEG_DPL_SHIFT) : 0);
 	c->ldtr = (struct seg){ .sel = t->ldt };
-	out = t->wide ? load_cr3(c, t->cr3) : OUT_DONE;
 	cpu_update_mode(c);
+	if (t->wide && (c->cr0 & CR0_PG) && sys_write_cr3(c, t->cr3) == OUT_FAULT)
+		out = OUT_FAULT;
 	if (!out)
 		out = load_segments(c, t);
 	cpu_update_mode(c);
