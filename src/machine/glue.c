@@ -15,11 +15,13 @@
 
 static u32 glue_in(struct cpu *c, u16 port, unsigned size)
 {
+	counter_inc(c->counters, CNT_IO_READ);
 	return mem_port_read(vcpu_of(c)->vm->mem, port, size);
 }
 
 static void glue_out(struct cpu *c, u16 port, unsigned size, u32 val)
 {
+	counter_inc(c->counters, CNT_IO_WRITE);
 	mem_port_write(vcpu_of(c)->vm->mem, port, val, size);
 }
 
@@ -126,7 +128,6 @@ static void glue_send_ipi(struct cpu *c, u64 icr)
 	struct vm *vm = self->vm;
 	unsigned shorthand = ICR_SHORTHAND(icr);
 
-	counter_inc(&self->counters, CNT_IPIS);
 	if (!shorthand && ICR_MODE(icr) == APIC_DM_LOWEST) {
 		deliver_lowest(vm, icr);
 		return;

@@ -16,6 +16,8 @@
 #include "dev/acpipm.h"
 #include "dev/debugexit.h"
 #include "dev/debugport.h"
+#include "dev/hpet.h"
+#include "dev/i440fx.h"
 #include "dev/i8042.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
@@ -23,8 +25,11 @@
 #include "dev/irqor.h"
 #include "dev/mc146818.h"
 #include "dev/ns16550.h"
+#include "dev/pci.h"
 #include "dev/port92.h"
+#include "dev/resetctl.h"
 #include "dev/testdev.h"
+#include "machine/acpi.h"
 
 #define LINES 24
 #define KIB_640 0xa0000u
@@ -32,6 +37,9 @@
 #define SHADOW 0xc0000u
 #define MIB_1 0x100000u
 #define GIB_4 0x100000000ull
+#define PCI_MEM_END 0xfec00000ull
+#define PCI_IO 0xc000u
+#define PCI_IO_END 0x10000u
 
 enum { A20_KBC, A20_PORT92 };
 enum { COM_IRQ_4, COM_IRQ_3 };
@@ -48,6 +56,9 @@ struct pc {
 	struct i8042 *kbc;
 	struct port92 *port92;
 	struct acpipm *pm;
+	struct resetctl resetctl;
+	struct pci_bus *pci;
+	struct i440fx *chipset;
 	struct ns16550 *com[PC_SERIAL_MAX];
 	struct debugport *debugport;
 	struct debugexit *debugexit;
@@ -141,6 +152,18 @@ static int pc_add_control(struct pc *pc, struct err *e)
 	return pc->port92 ? 0 : -1;
 }
 
+static int pc_add_pci(struct pc *pc, struct err *e)
+{
+	struct pci_config pci = { .msi = pc->cfg.msi, .resetctl = &pc->resetctl };
+
+	resetctl_init(&pc->resetctl, pc->cfg.reset);
+	for (unsigned i = 0; i < 16; i++)
+		pci.isa_irq[i] = pc_line(pc, i);
+	pc->pci = pci_new(pc->cfg.mem, &pci, e);
+	pc->chipset = pc->pci ? i440fx_new(pc->pci, pc->pm, e) : NULL;
+	return pc->chipset ? 0 : -1;
+}
+
 static int pc_add_serial(struct pc *pc, struct err *e)
 {
 	struct pc_config *cfg = &pc->cfg;
@@ -185,7 +208,7 @@ struct pc *pc_new(const struct pc_config *cfg, struct err *e)
 	}
 	pc->cfg = *cfg;
 	if (pc_add_memory(pc, e) || pc_add_interrupts(pc, e) || pc_add_clocks(pc, e) || pc_add_control(pc, e) ||
-	    pc_add_serial(pc, e) || pc_add_debugging(pc, e) || pc_reset(pc, e)) {
+	    pc_add_pci(pc, e) || pc_add_serial(pc, e) || pc_add_debugging(pc, e) || pc_reset(pc, e)) {
 		pc_free(pc);
 		return NULL;
 	}
@@ -201,6 +224,8 @@ void pc_free(struct pc *pc)
 	debugport_free(pc->debugport);
 	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
 		ns16550_free(pc->com[i]);
+	i440fx_free(pc->chipset);
+	pci_free(pc->pci);
 	port92_free(pc->port92);
 	i8042_free(pc->kbc);
 	acpipm_free(pc->pm);
@@ -234,8 +259,8 @@ u64 pc_rsdp(const struct pc *pc)
 	return pc->rsdp;
 }
 
-/* What a BIOS leaves behind: the data area that kernels still read, and the tables. */
-static int pc_write_tables(struct pc *pc, struct err *e)
+/* The BIOS data area, as far as kernels still read it. */
+static int pc_write_bda(struct pc *pc, struct err *e)
 {
 	u8 bda[32] = { 0 };
 	u16 word;
@@ -253,6 +278,31 @@ static int pc_write_tables(struct pc *pc, struct err *e)
 	return 0;
 }
 
+/* What firmware does before it starts a kernel: routes, windows, tables. */
+static int pc_post(struct pc *pc, struct err *e)
+{
+	struct acpi_config acpi = {
+		.cpus = pc->cfg.cpus,
+		.pci = true,
+		.hpet = false,
+		.i8042 = true,
+		.pm_base = ACPIPM_BASE,
+		.pm_wide = true,
+		.pci_mem = PC_LOW_RAM_MAX,
+		.pci_mem_end = PCI_MEM_END,
+		.ram_size = pc->cfg.memory,
+	};
+
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
+		acpi.serial[i] = pc->com[i] != NULL;
+	i8259_set_elcr(pc->pic, PIIX_LEVEL_IRQS);
+	i440fx_post(pc->chipset);
+	if (pci_assign(pc->pci, PC_LOW_RAM_MAX, PCI_MEM_END, PCI_IO, PCI_IO_END, e) || pc_write_bda(pc, e) ||
+	    acpi_build(pc->cfg.mem, &acpi, &pc->rsdp, e))
+		return -1;
+	return mptable_build(pc->cfg.mem, &acpi, e) || smbios_build(pc->cfg.mem, &acpi, e) ? -1 : 0;
+}
+
 int pc_reset(struct pc *pc, struct err *e)
 {
 	i8259_reset(pc->pic);
@@ -262,8 +312,10 @@ int pc_reset(struct pc *pc, struct err *e)
 	i8042_reset(pc->kbc);
 	port92_reset(pc->port92);
 	acpipm_reset(pc->pm);
+	resetctl_reset(&pc->resetctl);
+	pci_reset(pc->pci);
 	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
 		if (pc->com[i])
 			ns16550_reset(pc->com[i]);
-	return pc_write_tables(pc, e);
+	return pc_post(pc, e);
 }

@@ -49,13 +49,32 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 		mmu_free(v->mmu);
 		goto fail;
 	}
-	cpu_reset(v->cpu, false);
-	mmu_reset(v->cpu);
+	vcpu_reset(v);
 	return v;
 fail:
 	cpu_free(v->cpu);
 	free(v);
 	return NULL;
+}
+
+/* What firmware leaves in the MTRRs: memory write-back, the display window and everything from the PCI windows up to
+ * 4 GiB uncached, the BIOS's range write-protected (SDM 3A 12.11). */
+static void firmware_mtrrs(struct cpu *c)
+{
+	static const u64 write_back = 0x0606060606060606, write_protect = 0x0505050505050505;
+
+	c->mtrr_def_type = BIT(11) | BIT(10) | 6;
+	c->mtrr_physbase[0] = 0xc0000000;
+	c->mtrr_physmask[0] = ((BIT(c->model->phys_bits) - 1) & ~0x3fffffffull) | BIT(11);
+	for (unsigned i = 0; i < ARRAY_SIZE(c->mtrr_fixed); i++)
+		c->mtrr_fixed[i] = i < 2 ? write_back : i == 2 ? 0 : write_protect;
+}
+
+void vcpu_reset(struct vcpu *v)
+{
+	cpu_reset(v->cpu, false);
+	firmware_mtrrs(v->cpu);
+	mmu_reset(v->cpu);
 }
 
 void vcpu_free(struct vcpu *v)

@@ -292,8 +292,7 @@ static int vm_reset(struct vm *vm, struct err *e)
 	ret = pc_reset(vm->pc, e);
 	pthread_mutex_unlock(&vm->lock);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
-		cpu_reset(vm->vcpu[i]->cpu, false);
-		mmu_reset(vm->vcpu[i]->cpu);
+		vcpu_reset(vm->vcpu[i]);
 		vm->cfg.engine->invalidate(vm->vcpu[i]->cpu, INVALIDATE_ALL, 0);
 	}
 	if (!ret)

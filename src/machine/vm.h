@@ -118,6 +118,8 @@ void vm_resume(struct vm *vm);
 /* ---- vcpu.c ---- */
 struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e);
 void vcpu_free(struct vcpu *v);
+/* Power-on state, and what firmware would have done to it. The vCPU must not be running. */
+void vcpu_reset(struct vcpu *v);
 int vcpu_start(struct vcpu *v, struct err *e);
 /* From any thread: attention bits, and the vCPU sees them soon. Bits may be 0 if they were posted already. */
 void vcpu_post(struct vcpu *v, unsigned att);
