@@ -140,7 +140,7 @@ static bool denied_mnemonic(ZydisMnemonic m)
 	case ZYDIS_MNEMONIC_XSAVEOPT: case ZYDIS_MNEMONIC_XSAVEOPT64: case ZYDIS_MNEMONIC_XRSTOR:
 	case ZYDIS_MNEMONIC_XRSTOR64: case ZYDIS_MNEMONIC_XGETBV: case ZYDIS_MNEMONIC_FXSAVE: case ZYDIS_MNEMONIC_FXSAVE64:
 	case ZYDIS_MNEMONIC_MONITORX: case ZYDIS_MNEMONIC_MWAITX: case ZYDIS_MNEMONIC_MONITOR: case ZYDIS_MNEMONIC_MWAIT:
-	case ZYDIS_MNEMONIC_MCOMMIT: case ZYDIS_MNEMONIC_FXRSTOR: case ZYDIS_MNEMONIC_FXRSTOR64:
+	case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD: case ZYDIS_MNEMONIC_IRETQ: case ZYDIS_MNEMONIC_MCOMMIT: case ZYDIS_MNEMONIC_FXRSTOR: case ZYDIS_MNEMONIC_FXRSTOR64:
 	case ZYDIS_MNEMONIC_UMWAIT: case ZYDIS_MNEMONIC_UMONITOR: case ZYDIS_MNEMONIC_TPAUSE:
 		return true;
 	default:
@@ -341,6 +341,9 @@ static void aim_operands(struct isa_rng *r, struct isa_case *t, const ZydisDecod
 		u64 d = 0x10 + isa_rand(r) % 0x60;
 
 		patch(t, z->raw.imm[0].offset, z->raw.imm[0].size / 8, one_in(r, 2) ? d : -d - 0x10);
+		/* With 66, AMD takes 16 bits of displacement: the next instruction is an INT3 either way. */
+		if (t->mode == CODE64 && z->raw.imm[0].size == 32 && (z->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE))
+			patch(t, z->raw.imm[0].offset + 2, 2, one_in(r, 2) || !z->raw.rex.W ? 0xcccc : 0);
 	}
 }
 
