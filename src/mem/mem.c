@@ -176,10 +176,29 @@ int mem_add_mmio(struct mem *m, u64 gpa, u64 size, const struct io_ops *ops, voi
 		m, &(struct region){.gpa = gpa, .size = size, .kind = REGION_MMIO, .ops = ops, .dev = dev}, e);
 }
 
+/* Whole pages of the frame table are given back, so that the cost is that of what was touched. */
+static void forget_words(frame_word *first, frame_word *end)
+{
+	frame_word *lo = (frame_word *)ALIGN_UP((uintptr_t)first, PAGE_SIZE);
+	frame_word *hi = (frame_word *)ALIGN_DOWN((uintptr_t)end, PAGE_SIZE);
+
+	if (lo < hi && !madvise(lo, (size_t)((u8 *)hi - (u8 *)lo), MADV_DONTNEED)) {
+		memset((void *)first, 0, (size_t)((u8 *)lo - (u8 *)first));
+		first = hi;
+	}
+	memset((void *)first, 0, (size_t)((u8 *)end - (u8 *)first));
+}
+
 static void forget_frames(struct mem *m, const struct region *r)
 {
-	for (u64 gpa = r->gpa; gpa < r->gpa + r->size; gpa += PAGE_SIZE)
-		atomic_store(mem_frame_slot(m, gpa), 0);
+	u64 step = BIT(FRAME_DIR_SHIFT);
+
+	for (u64 gpa = r->gpa, end = r->gpa + r->size, next; gpa < end; gpa = next) {
+		frame_word *first = mem_frame_slot(m, gpa);
+
+		next = MIN(end, ALIGN_DOWN(gpa, step) + step);
+		forget_words(first, first + ((next - gpa) >> PAGE_SHIFT));
+	}
 }
 
 void mem_remove(struct mem *m, u64 gpa)

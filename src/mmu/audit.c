@@ -63,16 +63,18 @@ static unsigned audit_fetch(struct mmu *u, const struct fetch_tlbe *e, enum tlb_
 	return disagree("fetch", e->tag, e->gpa, page);
 }
 
-/* The tables may have become dirty through another vCPU; they may not be clean where the entry is dirty. */
+/* The tables may give more rights than the entry, and be dirty where it is clean, without an invalidation (SDM 3A
+ * 4.10.4.3): an access that the entry refuses walks again. Never the other way round. */
 static unsigned audit_l2(struct mmu *u, const struct l2e *e)
 {
-	u64 rest = ADDR_MASK | ATTR_W | ATTR_U | ATTR_NX | ATTR_G, page;
+	u64 page;
 	u16 id = e->tag & ~PAGE_MASK;
 
 	if (!e->tag || (id != u->c->ctx && id != u->gid))
 		return 0;
 	page = rewalk(u, e->tag & PAGE_MASK);
-	if (page && !((page ^ e->page) & rest) && !(e->page & ATTR_D & ~page))
+	if (page && !((page ^ e->page) & (ADDR_MASK | ATTR_U | ATTR_G)) && !(e->page & ~page & (ATTR_D | ATTR_W)) &&
+	    !(page & ~e->page & ATTR_NX))
 		return 0;
 	return disagree("second-level", e->tag, e->page, page);
 }

@@ -174,6 +174,8 @@ void tlb_op_flush(struct cpu *c, enum tlb_scope scope, u32 pcid, u64 lin)
 {
 	struct mmu *u = cpu_mmu(c);
 
+	if (unlikely(!u))
+		return;
 	switch (scope) {
 	case TLB_ALL:
 		tlb_flush_all(u);
@@ -337,6 +339,10 @@ void tlb_op_mode_changed(struct cpu *c)
 	struct mmu *u = cpu_mmu(c);
 	bool user = c->d.cpl == 3;
 
+	if (unlikely(!u)) { /* a vCPU being made: mmu_new() follows */
+		c->tlb = (struct tlbe *)never;
+		return;
+	}
 	if (unlikely(paging_changed(u))) {
 		take_registers(u);
 		tlb_flush_all(u);

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Guest-physical space: regions, how accesses are cut, ports, frame states, copies, the A20 gate.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "mem/frame.h"
+
+#define MIB (1ull << 20)
+
+/* A device that remembers its last accesses and answers with the offset of each byte. */
+struct recorder {
+	unsigned n;
+	struct {
+		u64 off, val;
+		unsigned size;
+		bool write;
+	} got[16];
+};
+
+static u64 rec_read(void *dev, u64 off, unsigned size)
+{
+	struct recorder *r = dev;
+	u64 v = 0;
+
+	r->got[r->n % 16].off = off;
+	r->got[r->n % 16].size = size;
+	r->got[r->n++ % 16].write = false;
+	for (unsigned i = 0; i < 8; i++) /* more bytes than asked for: the bus must cut them */
+		v |= (u64)(u8)(off + i) << (8 * i);
+	return v;
+}
+
+static void rec_write(void *dev, u64 off, u64 val, unsigned size)
+{
+	struct recorder *r = dev;
+
+	r->got[r->n % 16].off = off;
+	r->got[r->n % 16].size = size;
+	r->got[r->n % 16].val = val;
+	r->got[r->n++ % 16].write = true;
+}
+
+static const struct io_ops rec8 = {.read = rec_read, .write = rec_write};
+static const struct io_ops rec4 = {.read = rec_read, .write = rec_write, .max_size = 4};
+static const struct io_ops rec1 = {.read = rec_read, .write = rec_write, .max_size = 1};
+static const struct io_ops only4 = {.read = rec_read, .write = rec_write, .min_size = 4, .max_size = 4};
+
+static void expect(const struct recorder *r, unsigned i, u64 off, unsigned size)
+{
+	assert_true(i < r->n);
+	assert_int_equal(r->got[i].off, off);
+	assert_int_equal(r->got[i].size, size);
+}
+
+static void test_regions(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	struct recorder r = {0};
+	u64 gpa, size, where;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(mem_add_ram(m, 0, 640 << 10, &e), 0);
+	assert_int_equal(mem_add_ram(m, MIB, 63 * MIB, &e), 0);
+	assert_int_equal(mem_add_ram(m, 1ull << 32, 1ull << 40, &e), 0); /* 1 TiB that nobody touches */
+	assert_int_equal(mem_add_mmio(m, 0xa0000, 0x20000, &rec8, &r, &e), 0);
+	assert_int_equal(mem_add_ram(m, 0x9f000, 0x1000, &e), -1);
+	assert_int_equal(mem_add_mmio(m, 0xbffff, 2, &rec8, &r, &e), -1);
+	assert_int_equal(mem_add_mmio(m, 0x9ffff, 2, &rec8, &r, &e), -1);
+	assert_int_equal(mem_add_ram(m, 0x200000800, 0x1000, &e), -1);
+	assert_int_equal(mem_add_ram(m, 1ull << 52, 0x1000, &e), -1);
+	assert_int_equal(mem_add_ram(m, 1ull << 51, 1ull << 52, &e), -1);
+	assert_int_equal(mem_add_mmio(m, ~0ull, 2, &rec8, &r, &e), -1);
+	assert_int_equal(mem_ram_size(m), (640 << 10) + 63 * MIB + (1ull << 40));
+	assert_true(mem_ram_range(m, 1, &gpa, &size));
+	assert_int_equal(gpa, MIB);
+	assert_int_equal(size, 63 * MIB);
+	assert_false(mem_ram_range(m, 3, &gpa, &size));
+	assert_non_null(mem_page(m, 0x9ffff, true));
+	assert_null(mem_page(m, 0xa0000, false));
+	assert_null(mem_page(m, 0xc0000, false));
+	assert_null(mem_page(m, ~0ull, false));
+	assert_null(mem_page(m, 1ull << 52, false));
+	*mem_page(m, (1ull << 32) + 5, true) = 0x5a;
+	assert_int_equal(mem_where(m, (1ull << 32) + 5, &where), m->fd);
+	u8 byte = 0;
+	assert_int_equal(pread(m->fd, &byte, 1, (off_t)where), 1);
+	assert_int_equal(byte, 0x5a);
+	assert_int_equal(mem_where(m, 0xa0000, &where), -1);
+	mem_remove(m, 1ull << 32);
+	assert_null(mem_page(m, (1ull << 32) + 5, true));
+	mem_free(m);
+}
+
+static void test_rom(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	u8 image[5000], back[5000];
+
+	(void)state;
+	memset(image, 0x42, sizeof(image));
+	assert_int_equal(mem_add_rom(m, 0xffffe000, image, sizeof(image), NULL), 0);
+	assert_null(mem_page(m, 0xffffe000, true));
+	assert_non_null(mem_page(m, 0xffffe000, false));
+	assert_int_equal(*mem_page(m, 0xffffffff, false), 0xff);
+	assert_int_equal(mem_write(m, 0xffffe000, "x", 1), 0);
+	assert_int_equal(mem_read(m, 0xffffe000, back, sizeof(back)), 0);
+	assert_memory_equal(image, back, sizeof(image));
+	assert_int_equal(mem_code_enter(m, 0xffffe000), 0);
+	mem_free(m);
+}
+
+static void test_mmio_cuts(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	struct recorder a = {0}, b = {0}, c = {0};
+	bool claimed;
+
+	(void)state;
+	mem_add_mmio(m, 0x10000, 0x100, &rec8, &a, NULL);
+	mem_add_mmio(m, 0x10100, 0x10, &rec4, &b, NULL);
+	mem_add_mmio(m, 0x20000, 0x100, &only4, &c, NULL);
+	assert_int_equal(mem_mmio_read(m, 0x10008, 8, &claimed), 0x0f0e0d0c0b0a0908ull);
+	assert_true(claimed);
+	expect(&a, 0, 8, 8);
+	/* unaligned: 1 + 2 + 1 */
+	assert_int_equal(mem_mmio_read(m, 0x10011, 4, NULL), 0x14131211);
+	expect(&a, 1, 0x11, 1);
+	expect(&a, 2, 0x12, 2);
+	expect(&a, 3, 0x14, 1);
+	/* across two devices, the second narrower */
+	assert_int_equal(mem_mmio_read(m, 0x100fc, 8, &claimed), 0x03020100fffefdfcull);
+	expect(&a, 4, 0xfc, 4);
+	expect(&b, 0, 0, 4);
+	/* past the end */
+	assert_int_equal(mem_mmio_read(m, 0x1010c, 8, &claimed), 0xffffffff0f0e0d0cull);
+	assert_false(claimed);
+	mem_mmio_write(m, 0x10100, 0x1122334455667788ull, 8, &claimed);
+	assert_true(claimed);
+	expect(&b, 2, 0, 4);
+	expect(&b, 3, 4, 4);
+	assert_int_equal(b.got[2].val, 0x55667788);
+	assert_int_equal(b.got[3].val, 0x11223344);
+	/* narrower than the device takes */
+	assert_int_equal(mem_mmio_read(m, 0x20006, 1, NULL), 6);
+	expect(&c, 0, 4, 4);
+	mem_mmio_write(m, 0x20006, 0xffab, 1, NULL);
+	expect(&c, 1, 4, 4);
+	assert_int_equal(c.got[1].val, 0xab0000);
+	/* a hole */
+	assert_int_equal(mem_mmio_read(m, 0x30000, 4, &claimed), 0xffffffff);
+	assert_false(claimed);
+	mem_mmio_write(m, 0x30000, 0, 4, &claimed);
+	assert_false(claimed);
+	mem_free(m);
+}
+
+static void test_ports(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	struct recorder a = {0}, b = {0};
+
+	(void)state;
+	assert_int_equal(mem_add_ports(m, 0xcf8, 8, &rec4, &a, NULL), 0);
+	assert_int_equal(mem_add_ports(m, 0x3f8, 8, &rec1, &b, NULL), 0);
+	assert_int_equal(mem_add_ports(m, 0x3ff, 1, &rec1, &b, NULL), -1);
+	assert_int_equal(mem_add_ports(m, 0xffff, 2, &rec1, &b, NULL), -1);
+	mem_port_write(m, 0xcf8, 0x80000000, 4);
+	expect(&a, 0, 0, 4);
+	assert_int_equal(a.got[0].val, 0x80000000);
+	assert_int_equal(mem_port_read(m, 0xcf9, 1), 1);
+	expect(&a, 1, 1, 1);
+	assert_int_equal(mem_port_read(m, 0xcfe, 2), 0x0706);
+	expect(&a, 2, 6, 2);
+	/* a byte device takes a dword in four */
+	assert_int_equal(mem_port_read(m, 0x3f8, 4), 0x03020100);
+	assert_int_equal(b.n, 4);
+	mem_port_write(m, 0x3fe, 0xa1b2c3d4, 4);
+	assert_int_equal(b.n, 6);
+	assert_int_equal(b.got[4].val, 0xd4);
+	assert_int_equal(b.got[5].val, 0xc3);
+	assert_int_equal(mem_port_read(m, 0x3ff, 2), 0xff07);
+	assert_int_equal(mem_port_read(m, 0x80, 1), 0xff);
+	assert_int_equal(mem_port_read(m, 0xffff, 4), 0xffffffff);
+	mem_remove_ports(m, 0x3f8);
+	assert_int_equal(mem_port_read(m, 0x3f8, 1), 0xff);
+	assert_int_equal(mem_add_ports(m, 0x3f0, 16, &rec1, &b, NULL), 0);
+	mem_free(m);
+}
+
+/* ---- frame states ------------------------------------------------------------------------------------------------- */
+
+struct ear {
+	struct mem *m;
+	unsigned code_writes, revoked, changed;
+	u64 gpa, revoked_gpa;
+	unsigned len;
+	u8 seen;	/* the byte at gpa when told */
+	bool leave;
+};
+
+static void ear_code_write(void *opaque, u64 gpa, unsigned len)
+{
+	struct ear *e = opaque;
+
+	e->code_writes++;
+	e->gpa = gpa;
+	e->len = len;
+	e->seen = *mem_page(e->m, gpa, false);
+	if (e->leave)
+		mem_code_leave(e->m, gpa);
+}
+
+static void ear_revoke(void *opaque, u64 gpa)
+{
+	struct ear *e = opaque;
+
+	e->revoked++;
+	e->revoked_gpa = gpa;
+}
+
+static void ear_changed(void *opaque)
+{
+	((struct ear *)opaque)->changed++;
+}
+
+static void test_frame_states(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	struct ear e = {.m = m};
+	struct mem_listener l = {ear_code_write, ear_revoke, ear_changed, &e, NULL};
+
+	(void)state;
+	mem_add_ram(m, 0, MIB, NULL);
+	mem_add_listener(m, &l);
+	assert_int_equal(mem_frame_state(m, 0x5000), FRAME_DATA);
+	assert_int_equal(mem_code_enter(m, 0x5123), 0);
+	assert_int_equal(e.revoked, 0); /* nobody could write */
+	assert_int_equal(mem_frame_state(m, 0x5fff), FRAME_CODE);
+	assert_int_equal(mem_frame_state(m, 0x6000), FRAME_DATA);
+	assert_false(mem_note_writer(m, 0x5000));
+	assert_true(mem_note_writer(m, 0x6000));
+	assert_int_equal(mem_code_enter(m, 0x6123), 0);
+	assert_int_equal(e.revoked, 1);
+	assert_int_equal(e.revoked_gpa, 0x6000);
+	assert_int_equal(mem_code_enter(m, 0x6000), 0);
+	assert_int_equal(e.revoked, 1);
+	assert_int_equal(mem_code_enter(m, 0x200000), -1);
+	/* told before the byte changes; a copy over three frames, two of them code */
+	mem_write(m, 0x5010, "\x77", 1);
+	assert_int_equal(e.gpa, 0x5010);
+	assert_true(e.code_writes >= 1);
+	u8 page[3 * 4096];
+	memset(page, 0x11, sizeof(page));
+	e.leave = true;
+	e.code_writes = 0;
+	assert_int_equal(mem_write(m, 0x4800, page, 2 * 4096), 0);
+	assert_int_equal(e.code_writes, 2);
+	assert_int_equal(e.gpa, 0x6000);
+	assert_int_equal(e.len, 0x800);
+	assert_int_equal(e.seen, 0);
+	assert_int_equal(*mem_page(m, 0x67ff, false), 0x11);
+	assert_int_equal(*mem_page(m, 0x6800, false), 0);
+	assert_int_equal(mem_frame_state(m, 0x5000), FRAME_DATA);
+	mem_set_a20(m, false);
+	mem_set_a20(m, false);
+	assert_int_equal(e.changed, 1);
+	assert_false(mem_get_a20(m));
+	mem_remove_listener(m, &l);
+	mem_set_a20(m, true);
+	assert_int_equal(e.changed, 1);
+	mem_free(m);
+}
+
+static void test_copies(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	u8 buf[64];
+
+	(void)state;
+	mem_add_ram(m, 0, 0x2000, NULL);
+	memset(buf, 0x33, sizeof(buf));
+	assert_int_equal(mem_write(m, 0x1fe0, buf, 64), -1);
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(mem_read(m, 0x1fe0, buf, 64), -1);
+	assert_int_equal(buf[31], 0x33);
+	assert_int_equal(buf[32], 0xff);
+	assert_int_equal(mem_write(m, ~0ull - 8, buf, 64), -1); /* wraps: harmless */
+	assert_int_equal(mem_read(m, 0, buf, 0), 0);
+	mem_free(m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_regions), cmocka_unit_test(test_rom),	     cmocka_unit_test(test_mmio_cuts),
+		cmocka_unit_test(test_ports),	cmocka_unit_test(test_frame_states), cmocka_unit_test(test_copies),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
