@@ -48,6 +48,7 @@ struct operands {
 	bool suppress;	     /* faults of masked-off elements are suppressed (EVEX exception types without NF) */
 	u8 align;	     /* the alignment that the memory operand must have, 0 for none */
 	bool align_explicit; /* ... whatever MXCSR.MM says (MOVAPS, MOVNTPS and kin, VEX and EVEX) */
+	bool unaligned_on_amd;	/* AMD's silicon does not check (SHA, observed on Zen 4) */
 	u16 feature[4];	     /* 1 + FEAT_*: all must be offered; 0 ends the list */
 	char mnemonic[24];
 };

@@ -85,6 +85,12 @@ static const struct set_features set_features[] = {
 	{ ZYDIS_ISA_SET_AVX512DQ_128N, { F(AVX512DQ) } },
 	{ ZYDIS_ISA_SET_AVX512DQ_SCALAR, { F(AVX512DQ) } },
 	{ ZYDIS_ISA_SET_AVX512DQ_KOP, { F(AVX512DQ) } },
+	{ ZYDIS_ISA_SET_AVX512ER_512, { F(AVX512ER) } },
+	{ ZYDIS_ISA_SET_AVX512ER_SCALAR, { F(AVX512ER) } },
+	{ ZYDIS_ISA_SET_AVX512PF_512, { F(AVX512PF) } },
+	{ ZYDIS_ISA_SET_AVX512_4FMAPS_512, { F(AVX512_4FMAPS) } },
+	{ ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR, { F(AVX512_4FMAPS) } },
+	{ ZYDIS_ISA_SET_AVX512_4VNNIW_512, { F(AVX512_4VNNIW) } },
 	{ ZYDIS_ISA_SET_AVX512_FP16_128N, { F(AVX512FP16) } },
 	{ ZYDIS_ISA_SET_AVX512_FP16_SCALAR, { F(AVX512FP16) } },
 };
@@ -116,6 +122,7 @@ static bool convert_reg(ZydisRegister r, struct operand *p)
 	case ZYDIS_REGCLASS_YMM:
 	case ZYDIS_REGCLASS_ZMM:
 		p->kind = OPK_XMM;
+		p->size = ZydisRegisterGetWidth(ZYDIS_MACHINE_MODE_LONG_64, r) / 8;
 		break;
 	case ZYDIS_REGCLASS_MASK:
 		p->kind = OPK_MASK;
@@ -200,6 +207,7 @@ static bool is_unaligned_move(ZydisMnemonic m)
 
 static void find_alignment(const ZydisDecodedInstruction *z, struct operands *o)
 {
+	o->unaligned_on_amd = z->meta.isa_set == ZYDIS_ISA_SET_SHA;
 	for (unsigned k = 0; k < o->n; k++) {
 		if (o->op[k].kind != OPK_MEM)
 			continue;

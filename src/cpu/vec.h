@@ -9,7 +9,7 @@
 
 #define MXCSR_FLAGS 0x3fu
 #define MXCSR_MASKS 0x1f80u
-#define MXCSR_MM BIT(17)	/* AMD: misaligned operands allowed */
+#define MXCSR_MM BIT(17) /* AMD: misaligned operands allowed */
 
 #define XCR0_X87 BIT(0)
 #define XCR0_SSE BIT(1)
@@ -23,7 +23,7 @@
 enum vec_encoding { ENC_LEGACY, ENC_VEX, ENC_EVEX };
 
 struct vparse {
-	u8 enc, map, pp, opcode, modrm;	/* map: 1, 2, 3, and 0 for one-byte opcodes; pp: PFX_* */
+	u8 enc, map, pp, opcode, modrm; /* map: 1, 2, 3, and 0 for one-byte opcodes; pp: PFX_* */
 	u8 w, ll, b, z, aaa;
 	u8 reg, rm, vvvv, is4, vindex;
 	u8 nimm, imm[4];
@@ -40,7 +40,7 @@ bool vec_parse(const struct insn *i, enum cpu_code code, struct vparse *p);
  * MXCSR as the host left it when the instruction raised an unmasked SIMD exception: then nothing was stored. aux is the
  * mask register of an EVEX form or the register named by an is4 immediate. */
 typedef u32 vec_stub(struct cpu *c, void *mem, void *reg, void *rm, void *vvvv, void *aux);
-#define STUB_ILLEGAL BIT(31)	/* returned when the host does not know the instruction after all: #UD */
+#define STUB_ILLEGAL BIT(31) /* returned when the host does not know the instruction after all: #UD */
 /* The same for x87: image is a 512-byte FXSAVE area, loaded before and stored after. */
 typedef u32 x87_stub(void *image, void *mem, u16 *aflags);
 
@@ -48,12 +48,12 @@ enum vec_gate { GATE_NONE, GATE_X87, GATE_MMX, GATE_SSE, GATE_AVX, GATE_AVX512 }
 
 /* How an EVEX mask (or the mask operand of VMASKMOV) selects bytes of the memory operand. */
 enum vec_masking {
-	VM_PLAIN,	/* it does not: the whole operand is accessed */
-	VM_ELEMS,	/* bit n: the n-th element */
-	VM_BCAST,	/* the one element, if any bit is set */
-	VM_TUPLE,	/* element n modulo the operand's count */
-	VM_PACKED,	/* as many elements as bits are set (expand, compress) */
-	VM_WHOLE_RMW,	/* all bytes are checked, selected elements written */
+	VM_PLAIN,  /* it does not: the whole operand is accessed */
+	VM_ELEMS,  /* bit n: the n-th element */
+	VM_BCAST,  /* the one element, if any bit is set */
+	VM_TUPLE,  /* element n modulo the operand's count */
+	VM_PACKED, /* as many elements as bits are set (expand, compress) */
+	VM_QWORDS, /* byte n selects the quadword that it lies in (GF2P8AFFINEQB and kin) */
 };
 
 /* Everything that executing needs to know and that does not depend on register numbers or addresses. */
@@ -65,12 +65,12 @@ struct vop {
 	exec_fn *exec;
 	u8 gate;
 	u8 mem_size, align;
-	bool mem_read, mem_written, align_explicit;
+	bool mem_read, mem_written, align_explicit, unaligned_on_amd;
 	bool mxcsr, mmx, mask_vvvv;
-	u8 reg_kind, rm_kind, vvvv_kind, aux_kind;	/* OPK_*, OPK_NONE where the encoding names no register */
-	u8 mmx_written;		/* OPE_REG or OPE_RM: which MMX register is written; 0 for none */
+	u8 reg_kind, rm_kind, vvvv_kind, aux_kind; /* OPK_*, OPK_NONE where the encoding names no register */
+	u8 mmx_written;				   /* OPE_REG or OPE_RM: which MMX register is written; 0 for none */
 	u8 masking, mem_elem, n_elem, vlen;
-	u8 index_size;		/* bytes of an index, gathers and scatters */
+	u8 index_size; /* bytes of an index, gathers and scatters */
 	u16 feature[4];
 	u32 hash;
 	struct vop *next;
@@ -91,8 +91,8 @@ unsigned x87_emit(u8 opcode, u8 modrm, bool flags_in, bool flags_out, u8 *out);
 
 /* ---- checks ----------------------------------------------------------------------------------------------------- */
 
-int vec_gate_slow(struct cpu *c, unsigned gate);	/* #UD, #NM, #MF */
-int x87_pending(struct cpu *c);		/* before a waiting x87 or MMX instruction: #MF, FERR#, or OUT_DONE */
+int vec_gate_slow(struct cpu *c, unsigned gate); /* #UD, #NM, #MF */
+int x87_pending(struct cpu *c);			 /* before a waiting x87 or MMX instruction: #MF, FERR#, or OUT_DONE */
 
 static inline int vec_gate(struct cpu *c, unsigned gate)
 {
@@ -102,10 +102,10 @@ static inline int vec_gate(struct cpu *c, unsigned gate)
 }
 
 bool vec_has(const struct cpu *c, const u16 *feature);
-u32 vec_mxcsr_mask(const struct cpu *c);	/* MXCSR's writable bits, as FXSAVE stores them */
+u32 vec_mxcsr_mask(const struct cpu *c); /* MXCSR's writable bits, as FXSAVE stores them */
 int vec_load(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc);
 int vec_store(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned acc);
-int vec_simd_fault(struct cpu *c, u32 mxcsr);	/* sets the sticky bits; #XM or #UD */
+int vec_simd_fault(struct cpu *c, u32 mxcsr); /* sets the sticky bits; #XM or #UD */
 
 /* ---- MMX over the x87 registers --------------------------------------------------------------------------------- */
 
@@ -119,16 +119,17 @@ static inline void *mmx_reg(struct cpu *c, unsigned n)
 	return c->x87.st[(n - x87_top(&c->x87)) & 7];
 }
 
-void mmx_commit(struct cpu *c);		/* TOP = 0, all tags valid */
-void x87_update_es(struct x87 *f);	/* FSW.ES and B follow the flags and FCW's masks */
+void mmx_commit(struct cpu *c);	   /* TOP = 0, all tags valid */
+void x87_update_es(struct x87 *f); /* FSW.ES and B follow the flags and FCW's masks */
 void x87_init(struct x87 *f);
 void x87_set_top(struct x87 *f, unsigned top);
-void x87_ferr(struct cpu *c);		/* tells the chipset what FERR# is now, where NE = 0 */
+void x87_ferr(struct cpu *c); /* tells the chipset what FERR# is now, where NE = 0 */
 
-/* ---- the binders and special executors ---------------------------------------------------------------------------- */
+/* ---- the binders and special executors ----------------------------------------------------------------------------
+ */
 
 bool x87_bind(struct insn *i);
-bool vec_state_bind(struct insn *i, const struct vparse *p);	/* xsave.c: FXSAVE and kin, LDMXCSR, EMMS, VZERO* */
+bool vec_state_bind(struct insn *i, const struct vparse *p); /* xsave.c: FXSAVE and kin, LDMXCSR, EMMS, VZERO* */
 exec_fn *vec_fast_find(const struct vparse *p);
 int vec_masked(struct cpu *c, const struct insn *i, const struct vop *v);
 exec_fn exec_vec_reg, exec_vec_mem;

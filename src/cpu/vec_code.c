@@ -5,9 +5,9 @@
  * stub once made stays: decoded instructions point to it. A guest that uses up the space (stubs differ by opcode,
  * immediate and form, never by register numbers or addresses) gets its further instructions by a scratch slot.
  *
- * This file is the one place where the process keeps stubs and where it takes SIGFPE and SIGILL: the exceptions that the design
- * allows for process-wide state. All of it is made once, at the first use; the cache is only added to, under its lock,
- * and read without it.
+ * This file is the one place where the process keeps stubs and where it takes SIGFPE and SIGILL: the exceptions that
+ * the design allows for process-wide state. All of it is made once, at the first use; the cache is only added to, under
+ * its lock, and read without it.
  */
 #define _GNU_SOURCE
 #include "cpu/vec.h"
@@ -30,9 +30,9 @@
 
 struct vec_cache {
 	pthread_mutex_t lock, scratch_lock;
-	u8 *rw, *rx;		/* the same memory; NULL when the host gave none */
+	u8 *rw, *rx; /* the same memory; NULL when the host gave none */
 	u32 used;
-	u8 *recover;		/* where a fault resumes: restores the host's MXCSR and returns EAX */
+	u8 *recover; /* where a fault resumes: restores the host's MXCSR and returns EAX */
 	_Atomic(struct vop *) bucket[NR_BUCKETS];
 	struct vop *ops;
 	u32 n_ops;
@@ -55,15 +55,15 @@ static void on_fault(int sig, siginfo_t *si, void *ctx)
 	u64 rip = (u64)u->uc_mcontext.gregs[REG_RIP];
 
 	if (k->rx && rip - (u64)k->rx < CODE_SIZE) {
-		u->uc_mcontext.gregs[REG_RAX] =
-			sig == SIGFPE ? (greg_t)u->uc_mcontext.fpregs->mxcsr : (greg_t)STUB_ILLEGAL;
+		u->uc_mcontext.gregs[REG_RAX] = sig == SIGFPE ? (greg_t)u->uc_mcontext.fpregs->mxcsr
+							      : (greg_t)STUB_ILLEGAL;
 		u->uc_mcontext.gregs[REG_RIP] = (greg_t)k->recover;
 	} else if (old->sa_flags & SA_SIGINFO) {
 		old->sa_sigaction(sig, si, ctx);
 	} else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
 		old->sa_handler(sig);
 	} else {
-		sigaction(sig, old, NULL);	/* the instruction faults again and ends the process */
+		sigaction(sig, old, NULL); /* the instruction faults again and ends the process */
 	}
 }
 

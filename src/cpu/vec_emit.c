@@ -173,7 +173,8 @@ static void put_implied_gpr(struct emit *e, const struct operands *o, bool out)
 
 _Static_assert(offsetof(struct cpu, r) == 0 && RCX == 1 && RDX == 2, "put_implied_gpr: RAX at [rdi] needs no offset");
 
-/* ---- the instruction itself ---------------------------------------------------------------------------------------- */
+/* ---- the instruction itself ----------------------------------------------------------------------------------------
+ */
 
 static bool is_group(const struct vparse *p)
 {
@@ -251,7 +252,8 @@ static void put_instruction(struct emit *e, const struct vparse *p, const struct
 		put_bytes(e, p->imm, p->nimm);
 }
 
-/* ---- the whole stub --------------------------------------------------------------------------------------------------- */
+/* ---- the whole stub
+ * --------------------------------------------------------------------------------------------------- */
 
 static bool is_live(const struct operand *o, const struct operands *all)
 {
@@ -260,16 +262,16 @@ static bool is_live(const struct operand *o, const struct operands *all)
 
 static void put_mxcsr_in(struct emit *e)
 {
-	put_bytes(e, "\x0f\xae\x97", 3);		/* ldmxcsr [rdi + mxcsr] */
+	put_bytes(e, "\x0f\xae\x97", 3); /* ldmxcsr [rdi + mxcsr] */
 	put32(e, offsetof(struct cpu, mxcsr));
 }
 
 static void put_mxcsr_out(struct emit *e)
 {
-	put_bytes(e, "\x0f\xae\x9f", 3);		/* stmxcsr [rdi + mxcsr] */
+	put_bytes(e, "\x0f\xae\x9f", 3); /* stmxcsr [rdi + mxcsr] */
 	put32(e, offsetof(struct cpu, mxcsr));
-	put_bytes(e, "\xc7\x44\x24\xf8\x80\x1f\x00\x00", 8);	/* mov dword [rsp - 8], 0x1f80 */
-	put_bytes(e, "\x0f\xae\x54\x24\xf8", 5);	/* ldmxcsr [rsp - 8] */
+	put_bytes(e, "\xc7\x44\x24\xf8\x80\x1f\x00\x00", 8); /* mov dword [rsp - 8], 0x1f80 */
+	put_bytes(e, "\x0f\xae\x54\x24\xf8", 5);	     /* ldmxcsr [rsp - 8] */
 }
 
 /* lahf; seto al; mov [rdi + aflags], ax */
@@ -299,14 +301,15 @@ static unsigned put_stub(u8 *out, const struct vparse *p, const struct operands 
 	if (o->mxcsr)
 		put_mxcsr_out(&e);
 	if (v->mmx)
-		put_bytes(&e, "\x0f\x77", 2);		/* emms */
+		put_bytes(&e, "\x0f\x77", 2); /* emms */
 	if (p->enc != ENC_LEGACY)
-		put_bytes(&e, "\xc5\xf8\x77", 3);	/* vzeroupper */
-	put_bytes(&e, "\x31\xc0\xc3", 3);		/* xor eax, eax; ret */
+		put_bytes(&e, "\xc5\xf8\x77", 3); /* vzeroupper */
+	put_bytes(&e, "\x31\xc0\xc3", 3);	  /* xor eax, eax; ret */
 	return e.n;
 }
 
-/* ---- what the executor must know ------------------------------------------------------------------------------------------ */
+/* ---- what the executor must know
+ * ------------------------------------------------------------------------------------------ */
 
 static u8 find_gate(const struct vparse *p, const struct operands *o)
 {
@@ -349,17 +352,20 @@ static void find_masking(const struct vparse *p, const struct operands *o, const
 		return;
 	} else if (strstr(o->mnemonic, "expand") || strstr(o->mnemonic, "compress")) {
 		v->masking = VM_PACKED;
-	} else if (!o->suppress) {
-		v->masking = mem->written ? VM_WHOLE_RMW : VM_PLAIN;
+	} else if ((!o->suppress && !mem->written) || strstr(o->mnemonic, "dbpsadbw")) {
 		return;
+	} else if (strstr(o->mnemonic, "affine") && !o->broadcast) {
+		v->masking = VM_QWORDS;
+		n = nd;
 	} else if (o->broadcast) {
 		v->masking = VM_BCAST;
 	} else {
 		v->masking = strstr(o->mnemonic, "broadcast") ? VM_TUPLE : VM_ELEMS;
 	}
 	v->n_elem = (u8)(v->masking == VM_TUPLE || v->masking == VM_BCAST ? nd : MIN(n, nd));
-	v->mem_elem = (u8)(v->masking == VM_ELEMS ? mem->size / v->n_elem
-			   : v->masking == VM_TUPLE ? dst->elem_size : mem->elem_size);
+	v->mem_elem = (u8)(v->masking == VM_ELEMS || v->masking == VM_QWORDS ? mem->size / v->n_elem
+			   : v->masking == VM_TUPLE			     ? dst->elem_size
+									     : mem->elem_size);
 	if (v->masking == VM_BCAST && dst->kind != OPK_XMM)
 		v->n_elem = (u8)(o->vlen / MAX(1, mem->elem_size));
 }
@@ -376,6 +382,7 @@ static void find_memory(const struct vparse *p, const struct operands *o, struct
 		v->mem_written = m->written;
 		v->align = o->align;
 		v->align_explicit = o->align_explicit;
+		v->unaligned_on_amd = o->unaligned_on_amd;
 		find_masking(p, o, m, v);
 	}
 }
@@ -441,7 +448,7 @@ unsigned vec_emit(const struct vparse *p, const struct insn *i, enum cpu_code co
 	out[0] = 0xc3;
 	if (is_vsib(&o))
 		return make_vsib(p, &o, v);
-	if (p->map == 1 && p->opcode == 0xf7) {		/* MASKMOVQ, MASKMOVDQU: C alone */
+	if (p->map == 1 && p->opcode == 0xf7) { /* MASKMOVQ, MASKMOVDQU: C alone */
 		find_places(p, &o, v);
 		v->exec = exec_maskmov;
 		return 1;
@@ -459,19 +466,19 @@ unsigned x87_emit(u8 opcode, u8 modrm, bool flags_in, bool flags_out, u8 *out)
 	struct emit e = { .b = out };
 	bool mem = modrm < 0xc0;
 
-	put_bytes(&e, "\x49\x89\xd0", 3);		/* mov r8, rdx */
-	put_bytes(&e, "\x48\x0f\xae\x0f", 4);		/* fxrstor64 [rdi] */
+	put_bytes(&e, "\x49\x89\xd0", 3);     /* mov r8, rdx */
+	put_bytes(&e, "\x48\x0f\xae\x0f", 4); /* fxrstor64 [rdi] */
 	if (flags_in) {
-		put_bytes(&e, "\x66\x41\x8b\x00", 4);	/* mov ax, [r8] */
-		put_bytes(&e, "\x04\x7f\x9e", 3);	/* add al, 0x7f; sahf */
+		put_bytes(&e, "\x66\x41\x8b\x00", 4); /* mov ax, [r8] */
+		put_bytes(&e, "\x04\x7f\x9e", 3);     /* add al, 0x7f; sahf */
 	}
 	put(&e, opcode);
 	put(&e, mem ? (modrm & 0x38) | ARG_MEM : modrm);
 	if (flags_out) {
-		put_bytes(&e, "\x9f\x0f\x90\xc0", 4);	/* lahf; seto al */
-		put_bytes(&e, "\x66\x41\x89\x00", 4);	/* mov [r8], ax */
+		put_bytes(&e, "\x9f\x0f\x90\xc0", 4); /* lahf; seto al */
+		put_bytes(&e, "\x66\x41\x89\x00", 4); /* mov [r8], ax */
 	}
-	put_bytes(&e, "\x48\x0f\xae\x07", 4);		/* fxsave64 [rdi] */
-	put_bytes(&e, "\xdb\xe3\x31\xc0\xc3", 5);	/* fninit; xor eax, eax; ret */
+	put_bytes(&e, "\x48\x0f\xae\x07", 4);	  /* fxsave64 [rdi] */
+	put_bytes(&e, "\xdb\xe3\x31\xc0\xc3", 5); /* fninit; xor eax, eax; ret */
 	return e.n;
 }

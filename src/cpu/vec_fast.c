@@ -55,22 +55,22 @@ static inline int copy16(struct cpu *c, enum feature f, unsigned to, unsigned fr
 	return out;
 }
 
-#define MOVES(name, f, aligned)                                                                                        \
-	static int exec_##name##_load(struct cpu *c, const struct insn *i)                                             \
-	{                                                                                                              \
-		return load16(c, i, f, aligned);                                                                       \
-	}                                                                                                              \
-	static int exec_##name##_store(struct cpu *c, const struct insn *i)                                            \
-	{                                                                                                              \
-		return store16(c, i, f, aligned);                                                                      \
-	}                                                                                                              \
-	static int exec_##name##_to_reg(struct cpu *c, const struct insn *i)                                           \
-	{                                                                                                              \
-		return copy16(c, f, i->reg, i->rm);                                                                    \
-	}                                                                                                              \
-	static int exec_##name##_to_rm(struct cpu *c, const struct insn *i)                                            \
-	{                                                                                                              \
-		return copy16(c, f, i->rm, i->reg);                                                                    \
+#define MOVES(name, f, aligned)                                              \
+	static int exec_##name##_load(struct cpu *c, const struct insn *i)   \
+	{                                                                    \
+		return load16(c, i, f, aligned);                             \
+	}                                                                    \
+	static int exec_##name##_store(struct cpu *c, const struct insn *i)  \
+	{                                                                    \
+		return store16(c, i, f, aligned);                            \
+	}                                                                    \
+	static int exec_##name##_to_reg(struct cpu *c, const struct insn *i) \
+	{                                                                    \
+		return copy16(c, f, i->reg, i->rm);                          \
+	}                                                                    \
+	static int exec_##name##_to_rm(struct cpu *c, const struct insn *i)  \
+	{                                                                    \
+		return copy16(c, f, i->rm, i->reg);                          \
 	}
 
 MOVES(movups, FEAT_SSE, false)
@@ -135,19 +135,19 @@ struct fast_row {
 static const struct fast_row rows[] = {
 	{ 0x10, PFX_NONE, exec_movups_load, exec_movups_to_reg },
 	{ 0x11, PFX_NONE, exec_movups_store, exec_movups_to_rm },
-	{ 0x10, PFX_66, exec_movdqu_load, exec_movdqu_to_reg },		/* MOVUPD */
+	{ 0x10, PFX_66, exec_movdqu_load, exec_movdqu_to_reg }, /* MOVUPD */
 	{ 0x11, PFX_66, exec_movdqu_store, exec_movdqu_to_rm },
 	{ 0x28, PFX_NONE, exec_movaps_load, exec_movaps_to_reg },
 	{ 0x29, PFX_NONE, exec_movaps_store, exec_movaps_to_rm },
-	{ 0x28, PFX_66, exec_movdqa_load, exec_movdqa_to_reg },		/* MOVAPD */
+	{ 0x28, PFX_66, exec_movdqa_load, exec_movdqa_to_reg }, /* MOVAPD */
 	{ 0x29, PFX_66, exec_movdqa_store, exec_movdqa_to_rm },
 	{ 0x6f, PFX_F3, exec_movdqu_load, exec_movdqu_to_reg },
 	{ 0x7f, PFX_F3, exec_movdqu_store, exec_movdqu_to_rm },
 	{ 0x6f, PFX_66, exec_movdqa_load, exec_movdqa_to_reg },
 	{ 0x7f, PFX_66, exec_movdqa_store, exec_movdqa_to_rm },
-	{ 0x2b, PFX_NONE, exec_movaps_store, NULL },			/* MOVNTPS */
-	{ 0x2b, PFX_66, exec_movdqa_store, NULL },			/* MOVNTPD */
-	{ 0xe7, PFX_66, exec_movdqa_store, NULL },			/* MOVNTDQ */
+	{ 0x2b, PFX_NONE, exec_movaps_store, NULL }, /* MOVNTPS */
+	{ 0x2b, PFX_66, exec_movdqa_store, NULL },   /* MOVNTPD */
+	{ 0xe7, PFX_66, exec_movdqa_store, NULL },   /* MOVNTDQ */
 	{ 0x7e, PFX_F3, exec_movq_load, NULL },
 	{ 0xd6, PFX_66, exec_movq_store, NULL },
 	{ 0xef, PFX_66, NULL, exec_pxor_reg },

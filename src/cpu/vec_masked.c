@@ -4,6 +4,16 @@
  */
 #include "cpu/vec.h"
 
+static u64 whole_quadwords(u64 m)
+{
+	u64 out = 0;
+
+	for (unsigned k = 0; k < 64; k += 8)
+		if (m >> k & 0xff)
+			out |= 0xffull << k;
+	return out;
+}
+
 /* The bytes of the memory operand that the instruction touches, one bit a byte. */
 static u64 touched_bytes(const struct vop *v, u64 mask)
 {
@@ -20,7 +30,7 @@ static u64 touched_bytes(const struct vop *v, u64 mask)
 		for (unsigned k = 0; k < v->n_elem; k++)
 			if (n >> k & 1)
 				out |= (BIT(v->mem_elem) - 1) << (v->masking == VM_TUPLE ? k % count : k) * v->mem_elem;
-		return out;
+		return v->masking == VM_QWORDS ? whole_quadwords(out) : out;
 	}
 }
 
@@ -57,6 +67,14 @@ static int load_bytes(struct cpu *c, u64 lin, u8 *buf, u64 m, unsigned acc)
 	return out;
 }
 
+/* A page fault names the first byte of the operand in the page, selected or not (observed on Zen 4). */
+static int settle_fault(struct cpu *c, u64 lin, int out)
+{
+	if (out == OUT_FAULT && c->exc.vector == EXC_PF)
+		c->exc.payload = MAX(lin, ALIGN_DOWN(c->exc.payload, PAGE_SIZE));
+	return out;
+}
+
 /* All or nothing: when there is more than one piece, each is tried for writing before the first is written. */
 static int store_bytes(struct cpu *c, u64 lin, const u8 *buf, u64 m, unsigned acc)
 {
@@ -80,18 +98,13 @@ static int run_masked(struct cpu *c, const struct insn *i, const struct vop *v, 
 	u32 mxcsr = c->mxcsr;
 	int out = OUT_DONE;
 
-	if (v->masking == VM_WHOLE_RMW)
-		out = vec_load(c, lin, buf, v->mem_size, acc | ACC_RMW);
-	else if (v->mem_read)
+	if (v->mem_read)
 		out = load_bytes(c, lin, buf, m, acc);
 	if (!out)
 		out = vec_run(c, i, v, buf);
 	if (out || !v->mem_written)
 		return out;
-	if (v->masking == VM_WHOLE_RMW)
-		out = vec_store(c, lin, buf, v->mem_size, acc);
-	else
-		out = store_bytes(c, lin, buf, m, acc);
+	out = store_bytes(c, lin, buf, m, acc);
 	if (out)
 		c->mxcsr = mxcsr;
 	return out;
@@ -103,11 +116,11 @@ int vec_masked(struct cpu *c, const struct insn *i, const struct vop *v)
 	u64 m = touched_bytes(v, mask), lin = 0;
 	int out = OUT_DONE;
 
-	if (v->align || m)
+	if (m)
 		out = insn_linear(c, i, v->mem_size, v->mem_written ? ACC_W : ACC_R, &lin);
 	if (out)
 		return out;
-	if (v->align && (lin & (v->align - 1u)))
+	if (m && v->align && (lin & (v->align - 1u)))
 		return cpu_gp(c, 0);
 	return run_masked(c, i, v, lin, m);
 }
@@ -120,6 +133,7 @@ int exec_maskmov(struct cpu *c, const struct insn *i)
 	const u8 *src = v->mmx ? mmx_reg(c, i->reg & 7) : c->zmm[i->reg].b;
 	const u8 *sel = v->mmx ? mmx_reg(c, i->rm & 7) : c->zmm[i->rm].b;
 	unsigned size = v->mmx ? 8 : 16;
+	u8 bytes[16];
 	u64 m = 0, lin;
 	int out = vec_has(c, v->feature) ? vec_gate(c, v->gate) : cpu_ud(c);
 
@@ -130,9 +144,10 @@ int exec_maskmov(struct cpu *c, const struct insn *i)
 	for (unsigned k = 0; k < size; k++)
 		m |= (u64)(sel[k] >> 7) << k;
 	out = seg_linear(c, i->seg, c->r[RDI] & bytes_mask(i->asz), size, insn_acc(i, ACC_W), &lin);
-	if (!out)
-		out = store_bytes(c, lin, src, m, insn_acc(i, 0));
-	if (!out && v->mmx)
-		mmx_commit(c);
-	return out;
+	if (out)
+		return out;
+	memcpy(bytes, src, size);
+	if (v->mmx)
+		mmx_commit(c); /* even when the store faults (observed on Zen 4) */
+	return settle_fault(c, lin, store_bytes(c, lin, bytes, m, insn_acc(i, 0)));
 }

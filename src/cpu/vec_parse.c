@@ -33,7 +33,13 @@ static bool take_prefix(struct cursor *k, u8 b, enum cpu_code code)
 	case 0xf3:
 		k->rep = PFX_F3;
 		return true;
-	case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0xf0:
+	case 0x26:
+	case 0x2e:
+	case 0x36:
+	case 0x3e:
+	case 0x64:
+	case 0x65:
+	case 0xf0:
 		return true;
 	default:
 		if (code != CODE64 || (b & 0xf0) != 0x40)

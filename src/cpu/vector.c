@@ -122,10 +122,11 @@ static int vec_address(struct cpu *c, const struct insn *i, const struct vop *v,
 
 	if (unlikely(out))
 		return out;
-	if (v->align && (*lin & (v->align - 1u)) &&
-	    (v->align_explicit || v->mem_written || !(c->mxcsr & MXCSR_MM)))
-		return cpu_gp(c, 0);
-	return OUT_DONE;
+	if (likely(!v->align || !(*lin & (v->align - 1u))))
+		return OUT_DONE;
+	if (!v->align_explicit && !v->mem_written && ((c->mxcsr & MXCSR_MM) || (v->unaligned_on_amd && cpu_is_amd(c))))
+		return OUT_DONE;
+	return cpu_gp(c, 0);
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
@@ -146,12 +147,13 @@ static inline void *reg_ptr(struct cpu *c, u8 kind, unsigned n)
 	}
 }
 
-/* The upper 16 bits of the x87 register behind a written MMX register become ones (SDM 1, 9.6.2). */
-static void mmx_finish(struct cpu *c, const struct insn *i, const struct vop *v)
+/* The upper 16 bits of the x87 register behind a written MMX register become ones (SDM 1, 9.6.2). A conversion that
+ * raises a SIMD exception has left x87 mode all the same (observed on Zen 4). */
+static void mmx_finish(struct cpu *c, const struct insn *i, const struct vop *v, int out)
 {
 	u8 *st;
 
-	if (v->mmx_written) {
+	if (v->mmx_written && !out) {
 		st = mmx_reg(c, (v->mmx_written == OPE_REG ? i->reg : i->rm) & 7);
 		st[8] = st[9] = 0xff;
 	}
@@ -176,8 +178,8 @@ int exec_vec_reg(struct cpu *c, const struct insn *i)
 	if (unlikely(out))
 		return out;
 	out = vec_run(c, i, v, NULL);
-	if (unlikely(v->mmx) && !out)
-		mmx_finish(c, i, v);
+	if (unlikely(v->mmx))
+		mmx_finish(c, i, v, out);
 	return out;
 }
 
@@ -196,15 +198,18 @@ int exec_vec_mem(struct cpu *c, const struct insn *i)
 	out = vec_address(c, i, v, &lin);
 	if (likely(!out) && v->mem_read)
 		out = vec_load(c, lin, buf, v->mem_size, insn_acc(i, 0));
-	if (likely(!out))
-		out = vec_run(c, i, v, buf);
+	if (unlikely(out))
+		return out;
+	out = vec_run(c, i, v, buf);
 	if (likely(!out) && v->mem_written) {
 		out = vec_store(c, lin, buf, v->mem_size, insn_acc(i, 0));
-		if (unlikely(out))
+		if (unlikely(out)) {
 			c->mxcsr = mxcsr;
+			return out;
+		}
 	}
-	if (unlikely(v->mmx) && !out)
-		mmx_finish(c, i, v);
+	if (unlikely(v->mmx))
+		mmx_finish(c, i, v, out);
 	return out;
 }
 

@@ -12,7 +12,7 @@
 
 void x87_update_es(struct x87 *f)
 {
-	f->fsw &= (u16)~(X87_ES | X87_B);
+	f->fsw &= (u16) ~(X87_ES | X87_B);
 	if (f->fsw & ~f->fcw & X87_FLAGS)
 		f->fsw |= X87_ES | X87_B;
 }
@@ -49,7 +49,8 @@ void mmx_commit(struct cpu *c)
 	x87_set_top(&c->x87, 0);
 }
 
-/* ---- pending exceptions -------------------------------------------------------------------------------------------- */
+/* ---- pending exceptions --------------------------------------------------------------------------------------------
+ */
 
 void x87_ferr(struct cpu *c)
 {
@@ -68,7 +69,8 @@ int x87_pending(struct cpu *c)
 	return !c->ops->ferr || c->ops->ferr(c, true) ? OUT_DONE : OUT_AGAIN;
 }
 
-/* ---- execution ------------------------------------------------------------------------------------------------------ */
+/* ---- execution ------------------------------------------------------------------------------------------------------
+ */
 
 struct image {
 	_Alignas(16) u8 b[512];
@@ -192,7 +194,8 @@ static int exec_x87_mem(struct cpu *c, const struct insn *i)
 	return out;
 }
 
-/* ---- the opcode map (SDM 2D, appendix A.5; APM 3, appendix A) -------------------------------------------------------- */
+/* ---- the opcode map (SDM 2D, appendix A.5; APM 3, appendix A)
+ * -------------------------------------------------------- */
 
 /* Memory forms by opcode and reg: R or W and size; 0 for those of x87_ctl.c and the undefined ones. */
 #define R(n) (n)
@@ -211,14 +214,8 @@ static const u8 mem_form[8][8] = {
 /* Register forms: the ModRM bytes C0..FF that compute, 64 bits an opcode, bit 0 for C0. The gaps are undefined, or
  * control instructions. Aliases (FCOM2, FXCH4, FSTP8 and kin) are as the silicon has them. */
 static const u64 reg_form[8] = {
-	[0] = 0xffffffffffffffff,
-	[1] = 0xffff7f33ff01ffff,
-	[2] = 0x00000200ffffffff,
-	[3] = 0x00ffff00ffffffff,
-	[4] = 0xffffffffffffffff,
-	[5] = 0x0000ffffffffffff,
-	[6] = 0xffffffff02ffffff,
-	[7] = 0x00ffff00ffffffff,
+	[0] = 0xffffffffffffffff, [1] = 0xffff7f33ff01ffff, [2] = 0x00000200ffffffff, [3] = 0x00ffff00ffffffff,
+	[4] = 0xffffffffffffffff, [5] = 0x0000ffffffffffff, [6] = 0xffffffff02ffffff, [7] = 0x00ffff00ffffffff,
 };
 
 static bool is_fcmov_or_fcomi(u8 op, u8 modrm)

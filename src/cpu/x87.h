@@ -7,7 +7,12 @@
 #include "cpu/vec.h"
 
 enum {
-	X87_PE = 0x20, X87_FLAGS = 0x3f, X87_SF = 0x40, X87_ES = 0x80, X87_TOP = 7 << 11, X87_B = 0x8000,
+	X87_PE = 0x20,
+	X87_FLAGS = 0x3f,
+	X87_SF = 0x40,
+	X87_ES = 0x80,
+	X87_TOP = 7 << 11,
+	X87_B = 0x8000,
 };
 
 /* FCW as a load leaves it: bit 6 reads as 1, the reserved bits 7 and 13..15 as 0 (observed on Zen 4). */

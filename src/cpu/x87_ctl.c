@@ -106,7 +106,8 @@ static int exec_fnstsw_ax(struct cpu *c, const struct insn *i)
 	return out;
 }
 
-/* ---- environment ---------------------------------------------------------------------------------------------------- */
+/* ---- environment ----------------------------------------------------------------------------------------------------
+ */
 
 /* The two bits of the full tag word (SDM 1, 8.1.7). */
 static unsigned tag_of(const u8 *st)
@@ -267,7 +268,8 @@ static int exec_fldenv(struct cpu *c, const struct insn *i)
 	return OUT_DONE;
 }
 
-/* ---- the whole state ------------------------------------------------------------------------------------------------- */
+/* ---- the whole state
+ * ------------------------------------------------------------------------------------------------- */
 
 #define STATE_MAX 108
 
@@ -330,12 +332,15 @@ static int exec_frstor(struct cpu *c, const struct insn *i)
 	return OUT_DONE;
 }
 
-/* ---- binding ----------------------------------------------------------------------------------------------------------- */
+/* ---- binding
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static exec_fn *find_reg(u8 op, u8 modrm)
 {
 	switch (op << 8 | modrm) {
-	case 0x3e0: case 0x3e1: case 0x3e4:
+	case 0x3e0:
+	case 0x3e1:
+	case 0x3e4:
 		return exec_x87_nop;
 	case 0x3e2:
 		return exec_fnclex;

@@ -21,7 +21,8 @@
 
 enum { XC_X87, XC_SSE, XC_AVX, XC_K = 5, XC_ZMM_HI, XC_HI16, XC_LAST = XC_HI16 };
 
-/* ---- MXCSR and small ones -------------------------------------------------------------------------------------------- */
+/* ---- MXCSR and small ones
+ * -------------------------------------------------------------------------------------------- */
 
 u32 vec_mxcsr_mask(const struct cpu *c)
 {
@@ -114,7 +115,8 @@ static int exec_vzeroall(struct cpu *c, const struct insn *i)
 	return vzero(c, 0);
 }
 
-/* ---- areas in guest memory -------------------------------------------------------------------------------------------- */
+/* ---- areas in guest memory
+ * -------------------------------------------------------------------------------------------- */
 
 struct area {
 	struct cpu *c;
@@ -160,7 +162,8 @@ static int area_probe(const struct area *a, unsigned size)
 	int out = OUT_DONE;
 	u8 b;
 
-	for (unsigned off = 0; off < size && !out; off = (unsigned)(ALIGN_DOWN(a->lin + off, PAGE_SIZE) + PAGE_SIZE - a->lin))
+	for (unsigned off = 0; off < size && !out;
+	     off = (unsigned)(ALIGN_DOWN(a->lin + off, PAGE_SIZE) + PAGE_SIZE - a->lin))
 		out = cpu_ld8(a->c, (a->lin + off) & a->c->d.lin_mask, &b, a->acc | ACC_RMW);
 	return out;
 }
@@ -176,10 +179,11 @@ static int area_open(struct cpu *c, const struct insn *i, unsigned size, unsigne
 	return a->lin & (align - 1) ? cpu_gp(c, 0) : OUT_DONE;
 }
 
-/* ---- the legacy region --------------------------------------------------------------------------------------------------- */
+/* ---- the legacy region
+ * --------------------------------------------------------------------------------------------------- */
 
-/* Bytes 0..23. wide is REX.W: 64-bit pointers, no selectors. AMD stores the pointers only while an exception is pending,
- * zeros otherwise (APM 2, 11.4.4 and CPUID XSaveErPtr). */
+/* Bytes 0..23. wide is REX.W: 64-bit pointers, no selectors. AMD stores the pointers only while an exception is
+ * pending, zeros otherwise (APM 2, 11.4.4 and CPUID XSaveErPtr). */
 static void put_x87(const struct cpu *c, u8 *b, bool wide)
 {
 	struct x87 f = c->x87;
@@ -285,7 +289,8 @@ static int exec_fxrstor(struct cpu *c, const struct insn *i)
 	return OUT_DONE;
 }
 
-/* ---- components ------------------------------------------------------------------------------------------------------------ */
+/* ---- components
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* One strip of an extended component: `size` bytes at `from` of each of n registers. */
 struct strip {
@@ -388,7 +393,8 @@ static unsigned area_size(const struct cpu *c, u64 xcomp, u64 rfbm)
 	return size;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------------------------------ */
+/* ---- saving
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 enum { XS_OPT = 1, XS_COMPACT = 2, XS_SUPERVISOR = 4 };
 
@@ -506,7 +512,8 @@ static int exec_xsaves(struct cpu *c, const struct insn *i)
 	return xsave(c, i, XS_COMPACT | XS_SUPERVISOR, FEAT_XSAVES);
 }
 
-/* ---- restoring ----------------------------------------------------------------------------------------------------------------- */
+/* ---- restoring
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 struct header {
 	u64 bv, xcomp, rest[6];
@@ -615,7 +622,9 @@ static int exec_xrstors(struct cpu *c, const struct insn *i)
 	return xrstor(c, i, true, FEAT_XSAVES);
 }
 
-/* ---- binding --------------------------------------------------------------------------------------------------------------------- */
+/* ---- binding
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static exec_fn *find_0fae(const struct vparse *p)
 {
