@@ -4,10 +4,12 @@
 CC      ?= cc
 BUILD   ?= build
 OPT     ?= -O2
+PREFIX  ?= /usr/local
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror
 CFLAGS  ?= $(OPT) -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -fno-strict-aliasing -fwrapv -pthread $(CFLAGS)
 LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lpthread
+Q       := $(if $(V),,@)
 
 SRCS := $(sort $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c)))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o)
@@ -19,38 +21,126 @@ doppel: $(BUILD)/doppel
 	@ln -sf $< $@
 
 $(BUILD)/doppel: $(BUILD)/src/main.o $(LIB)
-	$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "  LD      $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LDLIBS)
 
 $(LIB): $(OBJS)
 	@rm -f $@
-	@ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC      $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(OBJS:.o=.d) $(BUILD)/src/main.d
 
-# ---- tests: each tests/unit/test_*.c is a program on cmocka that links the library -------------------------------
+# ---- a guest on this terminal ------------------------------------------------------------------------------------
 
-UNIT := $(sort $(wildcard tests/unit/test_*.c))
+GUEST := $(BUILD)/guest
+
+# The packages come first: before them nothing here may need to be compiled.
+run:
+	@tools/install-deps
+	@$(MAKE) --no-print-directory all
+	@tools/fetch-guest $(GUEST)
+	@tools/make-initramfs $(GUEST)
+	@$(BUILD)/doppel boot --memory 512M --cpus 1 --kernel $(GUEST)/vmlinuz --initrd $(GUEST)/initramfs.gz \
+		--append "console=ttyS0"
+
+# ---- tests: each tests/unit/test_*.c is a program on cmocka, each tests/guest/*.c a freestanding guest --------------
+
+UNIT     := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
+ISA_BIN  := $(if $(wildcard tests/isa/main.c),$(BUILD)/tests/isa/isa)
+KIT      := $(wildcard tests/guest/kit/*)
+KITS     := $(sort $(wildcard tests/guest/*.c))
+KIT_ELF  := $(KITS:%.c=$(BUILD)/%.elf)
+FUZZ     := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ:%.c=$(BUILD)/%)
+KIT_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -Itests/guest -ffreestanding -fno-pie -no-pie -nostdlib -static \
+	-mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables \
+	-fcf-protection=none -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack
 
 $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(LIB) $(LDLIBS) -lcmocka
+	@echo "  CC      $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(LIB) $(LDLIBS) -lcmocka
 
-unit: $(UNIT_BIN)
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIB)
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(LIB) $(LDLIBS)
 
-# The instruction tests against silicon: `build/tests/isa/isa -n 500000 -s SEED`.
 $(BUILD)/tests/isa/isa: $(wildcard tests/isa/*.c tests/isa/*.h) $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests/isa -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS)
+	@echo "  CC      tests/isa"
+	$(Q)$(CC) $(ALL_CFLAGS) -Itests -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS)
 
-isa: $(BUILD)/tests/isa/isa
+$(BUILD)/tests/guest/%.elf: tests/guest/%.c $(KIT)
+	@mkdir -p $(@D)
+	@echo "  GUEST   $<"
+	$(Q)$(CC) $(KIT_CFLAGS) -T tests/guest/kit/kit.ld -o $@ $< $(filter %.c %.S,$(KIT))
+
+-include $(UNIT_BIN:%=%.d)
+
+unit: $(UNIT_BIN)
+guests: $(KIT_ELF)
+tests: all unit guests $(ISA_BIN)
+
+# Everything that has to hold, in at most 20 minutes; the last line is `N passed, N failed`.
+test: tests
+	@tests/run --build $(BUILD) --check
+
+# The long form: more cases, every kernel, the sanitizers on whole guests.
+test-all: tests
+	@tests/run --build $(BUILD) --check --long
+
+fuzz: all $(FUZZ_BIN) $(ISA_BIN)
+	@tests/run --build $(BUILD) --fuzz
+
+# ---- what else must be true of the source --------------------------------------------------------------------------
+
+check: check-layers check-sizes check-format check-warnings check-sanitizers
+
+check-layers:
+	@tools/check-layers
+check-sizes:
+	@tools/check-sizes
+check-format:
+	@tools/check-format
+check-warnings:
+	@tools/check-warnings "-std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -fno-strict-aliasing -fwrapv"
+
+# Everything again under the sanitizers, in the short form.
+check-sanitizers:
+	@$(MAKE) --no-print-directory tests BUILD=$(BUILD)/asan CFLAGS="$(SANITIZE)" >$(BUILD)/asan.log 2>&1 || \
+		{ cat $(BUILD)/asan.log; exit 1; }
+	@tests/run --build $(BUILD)/asan --short
+
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+sanitize:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/asan CFLAGS="$(SANITIZE)" $(BUILD)/asan/doppel
+
+# ---- the rest ----------------------------------------------------------------------------------------------------
+
+install: all
+	install -D -m 755 $(BUILD)/doppel $(DESTDIR)$(PREFIX)/bin/doppel
 
 clean:
 	rm -rf $(BUILD) doppel
 
-.PHONY: all unit clean doppel
+help:
+	@echo "make            build ./doppel"
+	@echo "make run        install what is missing, build, fetch Debian's kernel, boot it to a shell here"
+	@echo "make test       all tests, at most 20 minutes; make test-all: the long form"
+	@echo "make fuzz       random cases until stopped or after FUZZ_SECONDS"
+	@echo "make check      layers, sizes, formatting, warnings of gcc and clang, tests under the sanitizers"
+	@echo "make sanitize   $(BUILD)/asan/doppel"
+	@echo "make install    to PREFIX (default /usr/local)"
+	@echo "make clean      removes $(BUILD)"
+
+.PHONY: all run test test-all fuzz check check-layers check-sizes check-format check-warnings check-sanitizers sanitize install clean help \
+	unit guests tests doppel
 .SUFFIXES:
+.DELETE_ON_ERROR:
