@@ -7,8 +7,12 @@
 #include "cpu/cpu.h"
 
 enum {
-	DR6_B = 0xf, DR6_BD = 1 << 13, DR6_BS = 1 << 14, DR6_BT = 1 << 15,
-	DR7_ENABLES = 0xff, DR7_GD = 1 << 13,
+	DR6_B = 0xf,
+	DR6_BD = 1 << 13,
+	DR6_BS = 1 << 14,
+	DR6_BT = 1 << 15,
+	DR7_ENABLES = 0xff,
+	DR7_GD = 1 << 13,
 };
 
 /* Kind of breakpoint n: DR7.RWn. */

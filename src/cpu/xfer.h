@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What far transfers, IRET, event delivery and task switches share: a code segment about to be entered, a stack about to
- * become current, and task switches. Everything works on copies; the _commit functions end it and cannot fail.
+ * What far transfers, IRET, event delivery and task switches share: a code segment about to be entered, a stack about
+ * to become current, and task switches. Everything works on copies; the _commit functions end it and cannot fail.
  */
 #ifndef CPU_XFER_H
 #define CPU_XFER_H

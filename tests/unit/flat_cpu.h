@@ -23,15 +23,34 @@
 
 /* Where flat_protected() and flat_long() put things. */
 enum {
-	FLAT_GDT = 0x1000, FLAT_IDT = 0x2000, FLAT_TSS = 0x3000, FLAT_CODE = 0x8000, FLAT_HANDLERS = 0x10000,
-	FLAT_STACK0 = 0x20000, FLAT_STACK1 = 0x28000, FLAT_STACK3 = 0x30000, FLAT_IST = 0x38000, FLAT_DATA = 0x40000,
+	FLAT_GDT = 0x1000,
+	FLAT_IDT = 0x2000,
+	FLAT_TSS = 0x3000,
+	FLAT_CODE = 0x8000,
+	FLAT_HANDLERS = 0x10000,
+	FLAT_STACK0 = 0x20000,
+	FLAT_STACK1 = 0x28000,
+	FLAT_STACK3 = 0x30000,
+	FLAT_IST = 0x38000,
+	FLAT_DATA = 0x40000,
 };
 
 /* Selectors of their GDT. From SEL_FREE on the slots are the test's. */
 enum {
-	SEL_CODE0 = 0x08, SEL_DATA0 = 0x10, SEL_CODE3 = 0x18 | 3, SEL_DATA3 = 0x20 | 3, SEL_TSS = 0x28,
-	SEL_CODE16 = 0x38, SEL_DATA16 = 0x40, SEL_CODE64 = 0x48, SEL_CODE64_3 = 0x50 | 3, SEL_CONFORM = 0x58,
-	SEL_DATA1 = 0x60 | 1, SEL_CODE1 = 0x68 | 1, SEL_FREE = 0x80, SEL_LIMIT = 0x3ff,
+	SEL_CODE0 = 0x08,
+	SEL_DATA0 = 0x10,
+	SEL_CODE3 = 0x18 | 3,
+	SEL_DATA3 = 0x20 | 3,
+	SEL_TSS = 0x28,
+	SEL_CODE16 = 0x38,
+	SEL_DATA16 = 0x40,
+	SEL_CODE64 = 0x48,
+	SEL_CODE64_3 = 0x50 | 3,
+	SEL_CONFORM = 0x58,
+	SEL_DATA1 = 0x60 | 1,
+	SEL_CODE1 = 0x68 | 1,
+	SEL_FREE = 0x80,
+	SEL_LIMIT = 0x3ff,
 };
 
 struct flat {
@@ -40,8 +59,8 @@ struct flat {
 	struct cpuid_model model;
 	struct cpu_ops ops;
 	struct counters counters;
-	u64 hole_lo, hole_hi;	/* any access: #PF */
-	u64 ro_lo, ro_hi;	/* writes: #PF */
+	u64 hole_lo, hole_hi; /* any access: #PF */
+	u64 ro_lo, ro_hi;     /* writes: #PF */
 	u8 extint;
 	u32 port_value;
 	unsigned flushes, acks;
@@ -362,17 +381,18 @@ static inline struct flat *flat_real(void)
 	return f;
 }
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running ------------------------------------------------------------------------------------------------------
+ */
 
 static inline void flat_code(struct flat *f, const void *bytes, size_t n)
 {
 	memcpy(f->mem + f->c->seg[SEG_CS].base + f->c->r[R_RIP], bytes, n);
 }
 
-#define FLAT_BYTES(f, ...)                                                                                              \
-	do {                                                                                                           \
-		const u8 bytes_[] = { __VA_ARGS__ };                                                                   \
-		flat_code(f, bytes_, sizeof(bytes_));                                                                  \
+#define FLAT_BYTES(f, ...)                            \
+	do {                                          \
+		const u8 bytes_[] = { __VA_ARGS__ };  \
+		flat_code(f, bytes_, sizeof(bytes_)); \
 	} while (0)
 
 /* One instruction, its fault not delivered. */
@@ -408,8 +428,16 @@ static inline int flat_step(struct flat *f)
 }
 
 /* Runs the given bytes as one instruction; its fault is in c->exc. */
-#define FLAT_EXEC(f, ...) ({ FLAT_BYTES(f, __VA_ARGS__); flat_exec(f); })
-#define FLAT_STEP(f, ...) ({ FLAT_BYTES(f, __VA_ARGS__); flat_step(f); })
+#define FLAT_EXEC(f, ...)                   \
+	({                                  \
+		FLAT_BYTES(f, __VA_ARGS__); \
+		flat_exec(f);               \
+	})
+#define FLAT_STEP(f, ...)                   \
+	({                                  \
+		FLAT_BYTES(f, __VA_ARGS__); \
+		flat_step(f);               \
+	})
 
 static inline u64 flat_handler(u8 vector)
 {

@@ -27,12 +27,12 @@ static void test_data_loads(void **state)
 		{ SEG_P | SEG_S | SEG_W, 0, 0, -1 },
 		{ SEG_P | SEG_S, 0, 0, -1 },
 		{ SEG_P | SEG_S | SEG_CODE | SEG_R, 0, 0, -1 },
-		{ SEG_P | SEG_S | SEG_CODE, 0, 0, EXC_GP },		/* execute-only */
-		{ SEG_P | SYS_LDT, 0, 0, EXC_GP },			/* system */
+		{ SEG_P | SEG_S | SEG_CODE, 0, 0, EXC_GP }, /* execute-only */
+		{ SEG_P | SYS_LDT, 0, 0, EXC_GP },	    /* system */
 		{ SEG_S | SEG_W, 0, 0, EXC_NP },
-		{ SEG_S | SEG_CODE, 0, 0, EXC_GP },			/* type before presence */
-		{ SEG_P | SEG_S | SEG_W, 3, 0, EXC_GP },		/* RPL > DPL */
-		{ SEG_P | SEG_S | SEG_W, 0, 3, EXC_GP },		/* CPL > DPL */
+		{ SEG_S | SEG_CODE, 0, 0, EXC_GP },	 /* type before presence */
+		{ SEG_P | SEG_S | SEG_W, 3, 0, EXC_GP }, /* RPL > DPL */
+		{ SEG_P | SEG_S | SEG_W, 0, 3, EXC_GP }, /* CPL > DPL */
 		{ SEG_P | SEG_S | SEG_W | SEG_DPL, 3, 3, -1 },
 		{ SEG_P | SEG_S | SEG_CODE | SEG_R | SEG_C, 3, 3, -1 }, /* conforming: any level */
 		{ SEG_P | SEG_S | SEG_CODE | SEG_R, 3, 3, EXC_GP },
@@ -67,12 +67,9 @@ static void test_stack_loads(void **state)
 		u8 rpl;
 		int vector;
 	} cases[] = {
-		{ SEG_P | SEG_S | SEG_W, 0, -1 },
-		{ SEG_P | SEG_S | SEG_W | SEG_E, 0, -1 },
-		{ SEG_P | SEG_S, 0, EXC_GP },
-		{ SEG_P | SEG_S | SEG_CODE | SEG_R, 0, EXC_GP },
-		{ SEG_P | SEG_S | SEG_W, 3, EXC_GP },
-		{ SEG_P | SEG_S | SEG_W | SEG_DPL, 0, EXC_GP },
+		{ SEG_P | SEG_S | SEG_W, 0, -1 },     { SEG_P | SEG_S | SEG_W | SEG_E, 0, -1 },
+		{ SEG_P | SEG_S, 0, EXC_GP },	      { SEG_P | SEG_S | SEG_CODE | SEG_R, 0, EXC_GP },
+		{ SEG_P | SEG_S | SEG_W, 3, EXC_GP }, { SEG_P | SEG_S | SEG_W | SEG_DPL, 0, EXC_GP },
 		{ SEG_S | SEG_W, 0, EXC_SS },
 	};
 
@@ -134,14 +131,17 @@ static void test_access_limits(void **state)
 		u32 off;
 		bool ok;
 	} cases[] = {
-		{ 0xff, SEG_W, 0xfc, true },	   { 0xff, SEG_W, 0xfd, false },
-		{ 0xff, SEG_W, 0x100, false },	   { 0xff, SEG_W, 0xffffffff, false },
+		{ 0xff, SEG_W, 0xfc, true },
+		{ 0xff, SEG_W, 0xfd, false },
+		{ 0xff, SEG_W, 0x100, false },
+		{ 0xff, SEG_W, 0xffffffff, false },
 		{ 0xff, SEG_W | SEG_E, 0xff, false },
 		{ 0xff, SEG_W | SEG_E, 0x100, true },
 		{ 0xff, SEG_W | SEG_E, 0xfffc, true },
 		{ 0xff, SEG_W | SEG_E, 0xfffd, false }, /* B = 0: top is FFFFH */
 		{ 0xff, SEG_W | SEG_E | SEG_D, 0xffff, true },
-		{ 0x3, SEG_W, 0, true },	   { 0x2, SEG_W, 0, false },
+		{ 0x3, SEG_W, 0, true },
+		{ 0x2, SEG_W, 0, false },
 	};
 
 	(void)state;
@@ -168,7 +168,7 @@ static void test_type_checks(void **state)
 	(void)state;
 	f->c->r[RBX] = 0x9000;
 	flat_assert_fault(f, FLAT_EXEC(f, 0x2e, 0x89, 0x03), EXC_GP, 0); /* mov cs:[ebx], eax */
-	assert_int_equal(FLAT_EXEC(f, 0x2e, 0x8b, 0x03), OUT_DONE);	   /* mov eax, cs:[ebx] */
+	assert_int_equal(FLAT_EXEC(f, 0x2e, 0x8b, 0x03), OUT_DONE);	 /* mov eax, cs:[ebx] */
 	flat_gdt(f, SEL_FREE, flat_desc(0, 0xfffff, SEG_P | SEG_S | SEG_G));
 	load_ds(f, SEL_FREE);
 	flat_assert_fault(f, FLAT_EXEC(f, 0x89, 0x03), EXC_GP, 0); /* read-only */
@@ -371,7 +371,7 @@ static void test_io_permission(void **state)
 	assert_int_equal(io_check(c, 0x10, 4), OUT_FAULT);
 	assert_int_equal(io_check(c, 0x10, 2), OUT_DONE);
 	flat_put(f, FLAT_TSS + 0x68 + 1, 0, 1);
-	assert_int_equal(io_check(c, 0x0f, 4), OUT_DONE); /* crosses a byte: ports 15..18, 19 is denied */
+	assert_int_equal(io_check(c, 0x0f, 4), OUT_DONE);      /* crosses a byte: ports 15..18, 19 is denied */
 	assert_int_equal(io_check(c, 0x10 * 8, 1), OUT_FAULT); /* no second byte inside the limit */
 	c->rflags |= FLAG_IOPL;
 	assert_int_equal(io_check(c, 0xffff, 1), OUT_DONE);
@@ -384,12 +384,12 @@ static void test_io_permission(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_data_loads),    cmocka_unit_test(test_stack_loads),
+		cmocka_unit_test(test_data_loads),	cmocka_unit_test(test_stack_loads),
 		cmocka_unit_test(test_null_and_limits), cmocka_unit_test(test_accessed_bit_fault),
-		cmocka_unit_test(test_access_limits), cmocka_unit_test(test_type_checks),
-		cmocka_unit_test(test_big_real),      cmocka_unit_test(test_push_pop),
-		cmocka_unit_test(test_questions),     cmocka_unit_test(test_system_tables),
-		cmocka_unit_test(test_long_mode),     cmocka_unit_test(test_io_permission),
+		cmocka_unit_test(test_access_limits),	cmocka_unit_test(test_type_checks),
+		cmocka_unit_test(test_big_real),	cmocka_unit_test(test_push_pop),
+		cmocka_unit_test(test_questions),	cmocka_unit_test(test_system_tables),
+		cmocka_unit_test(test_long_mode),	cmocka_unit_test(test_io_permission),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
