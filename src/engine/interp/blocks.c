@@ -31,6 +31,14 @@ void blocks_free(struct interp *in)
 	munmap(in->pool, in->pool_size);
 }
 
+/* What a link leads to that leads nowhere: the address of no frame. */
+static const struct block nowhere = { .gpa = ~0ull };
+
+void block_unlink(struct block *b)
+{
+	b->succ[0] = b->succ[1] = (struct block *)&nowhere;
+}
+
 /* ---- lookup --------------------------------------------------------------------------------------------------- */
 
 static struct block **hash_slot(struct interp *in, u64 gpa, u32 key)
@@ -143,7 +151,7 @@ static void block_drop(struct interp *in, struct block *b)
 	stop_if_running(in, b);
 	unhash(in, b);
 	b->key = KEY_DEAD;
-	b->succ[0] = b->succ[1] = NULL;
+	block_unlink(b);
 	counter_inc(in->cpu->counters, CNT_BLOCKS_DROPPED);
 }
 
@@ -158,7 +166,7 @@ static void frame_drop_range(struct interp *in, struct frame *f, u64 gpa, unsign
 			block_drop(in, b);
 			continue;
 		}
-		b->succ[0] = b->succ[1] = NULL;
+		block_unlink(b);
 		f->granules |= granules_of(b->gpa, b->bytes);
 		p = &b->frame_next;
 	}
@@ -256,4 +264,5 @@ void blocks_map_changed(void *opaque)
 
 	in->flush_wanted = true;
 	in->cpu->block_end = NULL;
+	cpu_post(in->cpu, ATT_EXCL);
 }

@@ -64,97 +64,105 @@ int interp_outcome(struct interp *in, const struct insn *i, int out)
 
 /* ---- blocks --------------------------------------------------------------------------------------------------- */
 
-/* Runs b, at most max instructions of it. *ran counts those that retired. r[R_RIP] is exact afterwards. */
-static inline int run_block(struct cpu *c, struct block *b, u64 max, unsigned *ran, struct insn **last)
+static inline bool pressing(struct cpu *c, unsigned ignored)
 {
-	struct insn *i = b->insn;
-	u64 rip = c->r[R_RIP];
+	return atomic_load_explicit(&c->attention, memory_order_relaxed) & ~ignored;
+}
+
+/* The instruction before i ended a run of b early. Counts what retired and deals with its outcome. */
+static int leave_block(struct interp *in, const struct block *b, struct insn *i, int out)
+{
+	struct cpu *c = in->cpu;
+
+	c->icount += (u64)(i - b->insn);
+	if (out == OUT_FAULT || out == OUT_AGAIN || out == OUT_UNIMPL) {
+		c->r[R_RIP] -= i[-1].len;
+		c->icount--;
+	}
+	if (out)
+		out = interp_outcome(in, i - 1, out);
+	return out == OUT_AGAIN ? OUT_DONE : out;
+}
+
+/* Where a run of linked blocks ended without a link to go on by. */
+struct chain_end {
+	struct block *b; /* NULL: it ended otherwise */
+	bool jumped;	 /* which of its links is wanted */
+};
+
+/* Runs b and the blocks linked behind it while nothing presses, up to instruction count stop.
+ *
+ * A link is right if its target is as far from b in the frame as r[R_RIP] has gone: gpa + skew is the same for both. */
+static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
+{
+	struct cpu *c = in->cpu;
+	u64 skew = c->r[R_RIP] - b->gpa, limit = interp_limit(c), blocks = 0, n, rip, next;
+	const unsigned ignored = in->ignored;
+	struct insn *i, *end;
+	struct block *from;
+	bool jumped, linked;
 	int out;
 
-	c->block_end = i + (likely(max >= b->n) ? b->n : max);
 	do {
-		rip += i->len;
-		c->r[R_RIP] = rip;
-		out = i->exec(c, i);
-		i++;
-	} while (likely(!out) && i < (const struct insn *)c->block_end);
-	*ran = (unsigned)(i - b->insn);
-	*last = i - 1;
-	if (unlikely(out) && (out == OUT_FAULT || out == OUT_AGAIN || out == OUT_UNIMPL)) {
-		c->r[R_RIP] = rip - (i - 1)->len;
-		--*ran;
-	}
+		n = MIN((u64)b->n, stop - c->icount);
+		i = b->insn;
+		end = i + n;
+		c->block_end = end;
+		rip = c->r[R_RIP];
+		blocks++;
+		do {
+			rip += i->len;
+			c->r[R_RIP] = rip;
+			out = i->exec(c, i);
+			i++;
+		} while (likely(!out) && i < (const struct insn *)c->block_end);
+		if (unlikely(out || i != end)) {
+			out = leave_block(in, b, i, out);
+			from = NULL;
+			break;
+		}
+		c->icount += n;
+		from = b;
+		next = c->r[R_RIP];
+		jumped = next != rip;
+		b = b->succ[jumped];
+		linked = b->gpa + skew == next && next + b->bytes - 1 <= limit;
+		last->jumped = jumped;
+	} while (likely(linked) && likely(!pressing(c, ignored)) && likely(c->icount != stop));
+	last->b = from;
+	counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
 	return out;
 }
 
-static inline bool same_page(u64 a, u64 b)
+/* Lets the chain that ended at `last` lead to b from now on. Invariant 3; not if the cache was emptied meanwhile. */
+static void link_blocks(struct interp *in, const struct chain_end *last, struct block *b, u64 flushes)
 {
-	return !((a ^ b) >> PAGE_SHIFT);
+	struct block *from = last->b;
+
+	if (from && in->flushes == flushes && from->key != KEY_DEAD && !((from->gpa ^ b->gpa) >> PAGE_SHIFT))
+		from->succ[last->jumped] = b;
 }
 
-static inline bool pressing(struct interp *in, struct cpu *c)
-{
-	return atomic_load_explicit(&c->attention, memory_order_relaxed) & ~in->ignored;
-}
-
-/* Remembers that from leads to to, unless the cache was emptied meanwhile or the page is another one now. */
-static inline void link_blocks(struct interp *in, struct block *from, struct block *to, bool jumped, u64 flushes)
-{
-	if (to && in->flushes == flushes && from->key != KEY_DEAD && same_page(from->gpa, to->gpa))
-		from->succ[jumped] = to;
-}
-
-/* The block to run after b, which began at linear address from. NULL: none, see *out. */
-static inline struct block *next_block(struct interp *in, struct block *b, u64 from, u64 pc, int *out)
-{
-	bool jumped = pc != from + b->bytes;
-	u64 flushes = in->flushes;
-	struct block *to = b->succ[jumped];
-
-	if (likely(same_page(from, pc))) {
-		if (likely(to && !((to->gpa ^ pc) & ~PAGE_MASK)))
-			return to;
-		*out = build_find(in, pc, &to);
-		if (!*out)
-			link_blocks(in, b, to, jumped, flushes);
-	} else {
-		*out = build_find(in, pc, &to);
-	}
-	return *out ? NULL : to;
-}
-
-/* Runs block after block while nothing else wants a look: stop is the instruction count at which something does.
- * Returns the last outcome, dealt with; OUT_AGAIN if the next instruction must be stepped. */
-static int run_blocks(struct interp *in, u64 stop)
+/* Runs block after block until something else wants a look: stop is the instruction count at which something does; once
+ * asks for one chain only. Returns the last outcome, dealt with; OUT_AGAIN if the next instruction must be stepped. */
+static int run_blocks(struct interp *in, u64 stop, bool once)
 {
 	struct cpu *c = in->cpu;
-	u64 limit = interp_limit(c), pc = interp_pc(c), blocks = 0, from;
+	struct chain_end last = { .b = NULL };
+	u64 limit = interp_limit(c), flushes;
 	struct block *b;
-	struct insn *last;
-	unsigned ran;
-	int out = build_find(in, pc, &b);
+	int out;
 
-	while (likely(!out)) {
-		if (unlikely(!b || !b->n || c->r[R_RIP] + b->bytes - 1 > limit)) {
-			counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
+	do {
+		flushes = in->flushes;
+		if (unlikely(build_find(in, interp_pc(c), &b)))
+			return interp_outcome(in, NULL, OUT_FAULT);
+		if (unlikely(!b || !b->n || c->r[R_RIP] + b->bytes - 1 > limit))
 			return OUT_AGAIN;
-		}
-		blocks++;
-		out = run_block(c, b, in->icount_end - c->icount, &ran, &last);
-		c->icount += ran;
-		if (unlikely(out)) {
-			counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
-			out = interp_outcome(in, last, out);
-			return out == OUT_AGAIN ? OUT_DONE : out;
-		}
-		if (unlikely(!c->block_end || pressing(in, c) || c->icount >= stop))
-			break;
-		from = pc;
-		pc = interp_pc(c);
-		b = next_block(in, b, from, pc, &out);
-	}
-	counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
-	return out ? interp_outcome(in, NULL, out) : OUT_DONE;
+		link_blocks(in, &last, b, flushes);
+		out = run_chain(in, b, stop, &last);
+	} while (!out && !once && !pressing(c, in->ignored) && c->icount != stop);
+	return out;
 }
 
 /* ---- between blocks ------------------------------------------------------------------------------------------- */
@@ -206,7 +214,7 @@ static bool at_breakpoint(const struct interp *in)
 static bool breakpoint_near(const struct debug_wishes *w, u64 pc)
 {
 	for (unsigned k = 0; k < w->n && k < ARRAY_SIZE(w->addr); k++)
-		if (same_page(w->addr[k], pc))
+		if (!((w->addr[k] ^ pc) >> PAGE_SHIFT))
 			return true;
 	return false;
 }
@@ -234,7 +242,7 @@ static void run_some(struct interp *in)
 		stop = MIN(stop, c->icount + LEVEL_CHECK);
 	}
 	if (!must_step(c))
-		out = run_blocks(in, c->wishes ? 0 : stop);
+		out = run_blocks(in, stop, c->wishes);
 	if (out == OUT_AGAIN)
 		out = step_insn(in);
 	if (out == OUT_HALT)
@@ -248,7 +256,7 @@ static enum engine_exit run_loop(struct interp *in)
 	bool first = true;
 
 	for (;;) {
-		if (pressing(in, c) && !attend(in, &why))
+		if (pressing(c, in->ignored) && !attend(in, &why))
 			return why;
 		if (unlikely(c->activity != ACT_RUNNING)) {
 			if (wake(in, &why))

@@ -6,7 +6,8 @@
  *     mem_code_enter().
  *  2. A block that was dropped is in no list, its key is KEY_DEAD, and no successor link leads to it. Its memory stays
  *     as it is until the cache is emptied, which happens between blocks only, so that the instruction that wrote to its
- *     own block can finish.
+ *     own block can finish. What is in force when code changes (cpu->block_end) ends with that instruction; so does
+ *     the chain, since ATT_EXCL is posted where it would not.
  *  3. Successor links lead to blocks of the same frame only and are followed only after a block that ended with
  *     OUT_DONE, so that neither the translation of the page nor the mode can have changed.
  *  4. Instructions that leave their page are in no block: step.c decodes them afresh or compares their bytes.
@@ -95,6 +96,8 @@ struct block *blocks_find(struct interp *in, u64 gpa, u32 key);
 struct block *blocks_room(struct interp *in);
 /* Makes b, which blocks_room() gave and which is filled in, part of the cache. */
 void blocks_add(struct interp *in, struct block *b);
+/* Makes b's links lead nowhere. */
+void block_unlink(struct block *b);
 void blocks_flush(struct interp *in);
 void blocks_code_write(void *opaque, u64 gpa, unsigned len);
 void blocks_map_changed(void *opaque);
