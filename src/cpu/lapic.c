@@ -192,7 +192,7 @@ u8 lapic_ppr(const struct cpu *c)
 /* PV EOI: the word at kvm_pv_eoi (bit 0 of the MSR enables). False: the page is not memory. */
 static bool pv_eoi_word(struct cpu *c, u8 *word)
 {
-	return !c->ops->phys_read(c, c->kvm_pv_eoi & ~3ull, word, 1);
+	return !(c->kvm_pv_eoi >> c->model->phys_bits) && !c->ops->phys_read(c, c->kvm_pv_eoi & ~3ull, word, 1);
 }
 
 void lapic_pv_eoi_sync(struct cpu *c)
@@ -207,17 +207,24 @@ void lapic_pv_eoi_sync(struct cpu *c)
 	}
 }
 
-/* Something new wants in while the guest may still end the vector in service by its word: take the word back. */
-static void pv_eoi_revoke(struct cpu *c)
+static void pv_eoi_withdraw(struct cpu *c)
 {
 	u8 word = 1;
 
-	lapic_pv_eoi_sync(c);
-	if (!c->lapic.pv_eoi_pending || !pv_eoi_word(c, &word))
+	if (!c->lapic.pv_eoi_pending)
+		return;
+	c->lapic.pv_eoi_pending = false;
+	if (!pv_eoi_word(c, &word))
 		return;
 	word &= 0xfe;
 	c->ops->phys_write(c, c->kvm_pv_eoi & ~3ull, &word, 1);
-	c->lapic.pv_eoi_pending = false;
+}
+
+/* Something new wants in while the guest may still end the vector in service by its word: take the word back. */
+static void pv_eoi_revoke(struct cpu *c)
+{
+	lapic_pv_eoi_sync(c);
+	pv_eoi_withdraw(c);
 }
 
 static bool alone_in_service(const struct lapic *a, unsigned vector)
@@ -246,7 +253,7 @@ void lapic_eoi(struct cpu *c)
 	struct lapic *a = &c->lapic;
 	int v = highest(a->isr);
 
-	a->pv_eoi_pending = false;
+	pv_eoi_withdraw(c);
 	if (v < 0)
 		return;
 	assign(a->isr, (unsigned)v, false);

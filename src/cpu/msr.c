@@ -22,7 +22,8 @@ bool cpu_canonical_max(const struct cpu *c, u64 lin)
 	return (u64)((s64)(lin << shift) >> shift) == lin;
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------------------- */
+/* ---- time ----------------------------------------------------------------------------------------------------------
+ */
 
 static void move_tsc(struct cpu *c, u64 delta)
 {
@@ -53,7 +54,8 @@ static bool tsc_adjust_write(struct cpu *c, u32 idx, u64 val)
 	return true;
 }
 
-/* ---- APIC ---------------------------------------------------------------------------------------------------------- */
+/* ---- APIC ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool apic_base_write(struct cpu *c, u32 idx, u64 val)
 {
@@ -85,7 +87,8 @@ static bool deadline_write(struct cpu *c, u32 idx, u64 val)
 	return true;
 }
 
-/* ---- modes and segments ---------------------------------------------------------------------------------------------- */
+/* ---- modes and segments
+ * ---------------------------------------------------------------------------------------------- */
 
 static u64 efer_valid(const struct cpu *c)
 {
@@ -157,7 +160,8 @@ static bool tsc_aux_read(struct cpu *c, u32 idx, u64 *val)
 	return cpu_has(c, FEAT_RDTSCP) || cpu_has(c, FEAT_RDPID);
 }
 
-/* ---- memory types ------------------------------------------------------------------------------------------------------ */
+/* ---- memory types
+ * ------------------------------------------------------------------------------------------------------ */
 
 static bool mtrr_read(struct cpu *c, u32 idx, u64 *val)
 {
@@ -178,7 +182,8 @@ static bool pat_write(struct cpu *c, u32 idx, u64 val)
 	return true;
 }
 
-/* ---- identity, speculation ------------------------------------------------------------------------------------------------ */
+/* ---- identity, speculation
+ * ------------------------------------------------------------------------------------------------ */
 
 static bool arch_caps_read(struct cpu *c, u32 idx, u64 *val)
 {
@@ -261,7 +266,8 @@ static bool feature_control_write(struct cpu *c, u32 idx, u64 val)
 	return true;
 }
 
-/* ---- machine check ------------------------------------------------------------------------------------------------------- */
+/* ---- machine check
+ * ------------------------------------------------------------------------------------------------------- */
 
 static bool mcg_cap_read(struct cpu *c, u32 idx, u64 *val)
 {
@@ -305,7 +311,9 @@ static bool mc_write(struct cpu *c, u32 idx, u64 val)
 	return true;
 }
 
-/* ---- AMD --------------------------------------------------------------------------------------------------------------------- */
+/* ---- AMD
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static bool hwcr_read(struct cpu *c, u32 idx, u64 *val)
 {
@@ -333,7 +341,8 @@ static bool de_cfg_read(struct cpu *c, u32 idx, u64 *val)
 	return true;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static bool zero_read(struct cpu *c, u32 idx, u64 *val)
 {
@@ -366,82 +375,21 @@ struct msr_row {
 	u32 first, last;
 	u8 vendor, flags;
 	u16 feature;
-	u16 field; /* offset of a u64 in struct cpu: read as it is, and written in the bits of `valid` */
-	u64 valid; /* other bits are reserved: #GP(0) */
+	u16 field;	     /* offset of a u64 in struct cpu: read as it is, and written in the bits of `valid` */
+	u64 valid;	     /* other bits are reserved: #GP(0) */
 	msr_read_fn *read;   /* NULL: the field, or #GP(0) without one */
 	msr_write_fn *write; /* NULL: the field, or #GP(0) */
 };
 
 #define FIELD(name) offsetof(struct cpu, name)
 #define ALL_BITS (~0ull)
-/* FN: by functions. PLAIN: a field. RO: a field that cannot be written. ZERO: reads 0, writes are ignored. */
 #define FN(a, b, v, f, rd, wr) { a, b, v, 0, f, 0, 0, rd, wr },
 #define PLAIN(a, v, f, name, valid, flags) { a, a, v, flags, f, FIELD(name), valid, NULL, NULL },
 #define FIELD_WR(a, v, f, name, wr) { a, a, v, 0, f, FIELD(name), 0, NULL, wr },
 #define ZERO(a, b, v) { a, b, v, 0, NO_FEATURE, 0, 0, zero_read, ignore_write },
 
 static const struct msr_row rows[] = {
-	ZERO(MSR_P5_MC_ADDR, MSR_P5_MC_TYPE, ANY)
-	FN(MSR_TSC, MSR_TSC, ANY, FEAT_TSC, tsc_read, tsc_write)
-	FN(MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, ANY, FEAT_KVM_CLOCKSOURCE, msr_kvm_clock_read, msr_kvm_clock_write)
-	ZERO(MSR_PLATFORM_ID, MSR_PLATFORM_ID, INTEL)
-	FIELD_WR(MSR_APIC_BASE, ANY, FEAT_APIC, apic_base, apic_base_write)
-	ZERO(MSR_EBL_CR_POWERON, MSR_EBL_CR_POWERON, INTEL)
-	FN(MSR_SMI_COUNT, MSR_SMI_COUNT, INTEL, NO_FEATURE, zero_read, NULL)
-	FIELD_WR(MSR_FEATURE_CONTROL, INTEL, NO_FEATURE, feature_control, feature_control_write)
-	FIELD_WR(MSR_TSC_ADJUST, ANY, FEAT_TSC_ADJUST, tsc_adjust, tsc_adjust_write)
-	FN(MSR_SPEC_CTRL, MSR_SPEC_CTRL, ANY, NO_FEATURE, spec_ctrl_read, spec_ctrl_write)
-	FN(MSR_PRED_CMD, MSR_PRED_CMD, ANY, NO_FEATURE, NULL, pred_cmd_write)
-	FN(MSR_BIOS_UPDT_TRIG, MSR_BIOS_UPDT_TRIG, INTEL, NO_FEATURE, NULL, ignore_write)
-	FN(MSR_BIOS_SIGN_ID, MSR_BIOS_SIGN_ID, ANY, NO_FEATURE, microcode_read, ignore_write)
-	FN(MSR_PLATFORM_INFO, MSR_PLATFORM_INFO, INTEL, NO_FEATURE, platform_info_read, NULL)
-	FN(MSR_MTRRCAP, MSR_MTRRCAP, ANY, FEAT_MTRR, mtrr_read, NULL)
-	FN(MSR_ARCH_CAPABILITIES, MSR_ARCH_CAPABILITIES, ANY, FEAT_ARCH_CAPABILITIES, arch_caps_read, NULL)
-	FN(MSR_FLUSH_CMD, MSR_FLUSH_CMD, ANY, FEAT_FLUSH_L1D, NULL, flush_cmd_write)
-	FN(MSR_MISC_FEATURES, MSR_MISC_FEATURES, INTEL, NO_FEATURE, zero_read, zero_only_write)
-	PLAIN(MSR_SYSENTER_CS, ANY, FEAT_SEP, sysenter_cs, ALL_BITS, 0)
-	FIELD_WR(MSR_SYSENTER_ESP, ANY, FEAT_SEP, sysenter_esp, sysenter_write)
-	FIELD_WR(MSR_SYSENTER_EIP, ANY, FEAT_SEP, sysenter_eip, sysenter_write)
-	FN(MSR_MCG_CAP, MSR_MCG_CAP, ANY, FEAT_MCA, mcg_cap_read, NULL)
-	PLAIN(MSR_MCG_STATUS, ANY, FEAT_MCA, mcg_status, 7, 0)
-	FIELD_WR(MSR_MCG_CTL, ANY, FEAT_MCA, mcg_ctl, mcg_ctl_write)
-	FIELD_WR(MSR_MISC_ENABLE, ANY, NO_FEATURE, misc_enable, misc_enable_write)
-	PLAIN(MSR_DEBUGCTL, ANY, NO_FEATURE, debugctl, 3 /* LBR, BTF */, 0)
-	FN(MSR_LASTBRANCHFROM, MSR_LASTINTTO, ANY, NO_FEATURE, zero_read, NULL)
-	FN(MSR_MTRR_PHYSBASE0, MSR_MTRR_PHYSBASE0 + 2 * NR_MTRR_VAR - 1, ANY, FEAT_MTRR, mtrr_read, mtrr_write)
-	FN(MSR_MTRR_FIX64K, MSR_MTRR_FIX4K + 7, ANY, FEAT_MTRR, mtrr_read, mtrr_write)
-	FIELD_WR(MSR_PAT, ANY, FEAT_PAT, pat, pat_write)
-	FN(MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, ANY, FEAT_MTRR, mtrr_read, mtrr_write)
-	FN(MSR_MC0_CTL, MSR_MC0_CTL + 4 * NR_MC_BANKS - 1, ANY, FEAT_MCA, mc_read, mc_write)
-	FN(MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, ANY, FEAT_TSC_DEADLINE, deadline_read, deadline_write)
-	FN(MSR_X2APIC, MSR_X2APIC + 0xff, ANY, FEAT_X2APIC, x2apic_read, x2apic_write)
-	PLAIN(MSR_XSS, ANY, FEAT_XSAVES, xss, 0, 0)
-	FN(MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW, ANY, FEAT_KVM_CLOCKSOURCE2, msr_kvm_clock_read,
-	   msr_kvm_clock_write)
-	FIELD_WR(MSR_KVM_PV_EOI, ANY, FEAT_KVM_PV_EOI, kvm_pv_eoi, msr_kvm_pv_eoi_write)
-	PLAIN(MSR_KVM_POLL_CONTROL, ANY, FEAT_KVM_POLL_CONTROL, kvm_poll_control, 1, 0)
-	FIELD_WR(MSR_EFER, ANY, NO_FEATURE, efer, efer_write)
-	PLAIN(MSR_STAR, ANY, FEAT_SYSCALL, star, ALL_BITS, 0)
-	PLAIN(MSR_LSTAR, ANY, FEAT_LM, lstar, ALL_BITS, CANONICAL)
-	PLAIN(MSR_CSTAR, ANY, FEAT_LM, cstar, ALL_BITS, CANONICAL)
-	PLAIN(MSR_SFMASK, ANY, FEAT_LM, sfmask, 0xffffffff, 0)
-	FN(MSR_FS_BASE, MSR_GS_BASE, ANY, FEAT_LM, seg_base_read, seg_base_write)
-	PLAIN(MSR_KERNEL_GS_BASE, ANY, FEAT_LM, kernel_gs_base, ALL_BITS, CANONICAL)
-	FN(MSR_TSC_AUX, MSR_TSC_AUX, ANY, NO_FEATURE, tsc_aux_read, tsc_aux_write)
-	ZERO(0xc0010000, 0xc0010007, AMD) /* PERF_CTL0..3, PERF_CTR0..3: no counters behind them */
-	PLAIN(MSR_AMD_SYSCFG, AMD, NO_FEATURE, amd_syscfg, 0x7c0000, 0)
-	FN(MSR_AMD_HWCR, MSR_AMD_HWCR, AMD, NO_FEATURE, hwcr_read, hwcr_write)
-	ZERO(0xc001001a, 0xc001001a, AMD) /* TOP_MEM */
-	ZERO(0xc001001d, 0xc001001d, AMD) /* TOP_MEM2 */
-	ZERO(0xc001001f, 0xc001001f, AMD) /* NB_CFG */
-	FN(0xc0010020, 0xc0010020, AMD, NO_FEATURE, NULL, ignore_write) /* PATCH_LOADER */
-	ZERO(0xc0010055, 0xc0010055, AMD) /* interrupt pending message */
-	ZERO(0xc0010058, 0xc0010058, AMD) /* MMIO configuration base */
-	ZERO(0xc0010112, 0xc0010114, AMD) /* SMM TSeg base and mask, VM_CR */
-	ZERO(0xc0010117, 0xc0010117, AMD) /* VM_HSAVE_PA */
-	ZERO(0xc0011020, 0xc0011023, AMD) /* LS_CFG, IC_CFG, DC_CFG, TW_CFG */
-	FN(MSR_AMD_DE_CFG, MSR_AMD_DE_CFG, AMD, NO_FEATURE, de_cfg_read, ignore_write)
-	ZERO(0xc001102a, 0xc001102d, AMD) /* BU_CFG2, CU_CFG2 and on */
+#include "cpu/msr.def"
 };
 
 /* The rows stand in ascending order and do not overlap. */

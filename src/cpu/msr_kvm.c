@@ -37,6 +37,8 @@ static void publish(struct cpu *c, u64 gpa, void *body, unsigned size)
 {
 	u32 odd, even;
 
+	if (gpa >> c->model->phys_bits)
+		return;
 	c->kvm_clock_version = (c->kvm_clock_version & ~1u) + 2;
 	even = c->kvm_clock_version;
 	odd = even - 1;
