@@ -92,25 +92,26 @@ static void raise(struct hpet_timer *t)
 	drive(t, true);
 }
 
-/* Ticks from counter value `from` to the next match, 1 to 2^width. */
+/* Beyond some centuries is never. */
+#define NEVER BIT(59)
+
+/* Ticks from counter value `from` to the next match, which is not now: 1 to 2^width, or NEVER and more. */
 static u64 ticks_to_match(const struct hpet_timer *t, u64 from)
 {
 	u64 d = (t->comparator - from) & width_mask(t);
 
-	return d ? d : width_mask(t);
+	if (d)
+		return d;
+	return t->config & TN_32BIT ? BIT(32) : ~0ull;
 }
 
 static void arm(struct hpet_timer *t)
 {
 	struct hpet *h = t->hpet;
-	u64 ticks, at = CLOCK_NEVER;
+	u64 due = ticks_to_match(t, t->armed_from), at = CLOCK_NEVER;
 
-	if (enabled(h)) {
-		ticks = ticks_to_match(t, t->armed_from) + (t->armed_from - h->stopped_at);
-		/* Beyond some centuries it is never. */
-		if (ticks < BIT(60))
-			at = h->base_ns + clock_ticks_to_ns(ticks, HPET_HZ);
-	}
+	if (enabled(h) && due < NEVER)
+		at = h->base_ns + clock_ticks_to_ns(due + (t->armed_from - h->stopped_at), HPET_HZ);
 	timer_arm(&t->timer, at);
 }
 
