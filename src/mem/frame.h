@@ -10,9 +10,9 @@
  *    device and port accesses: any thread at any time.
  *  - Adding and removing regions, ports and listeners, and mem_set_a20(): at set-up or under exclusive execution.
  *  - A word's state bits change by atomic read-modify-write only. Whoever caches write access to a frame (a vCPU's TLB)
- *    publishes its tag first and then calls mem_note_writer(); whoever enters code sets FW_CODE first and then looks for
- *    tags, so one of the two always sees the other. A vCPU that has already compared a tag may still be about to store:
- *    while several vCPUs run, mem_code_enter() on a data frame is therefore called under exclusive execution.
+ *    publishes its tag first and then calls mem_note_writer(); whoever enters code sets FW_CODE first and then looks
+ * for tags, so one of the two always sees the other. A vCPU that has already compared a tag may still be about to
+ * store: while several vCPUs run, mem_code_enter() on a data frame is therefore called under exclusive execution.
  *  - mem_write() and mem_code_enter() hold the frame's stripe lock, so that no DMA copy is half done when code bytes
  *    are read.
  */
@@ -33,8 +33,8 @@
 enum {
 	FW_RAM = 1 << 0,
 	FW_ROM = 1 << 1,
-	FW_CODE = 1 << 2,	/* some engine keeps decoded copies of bytes */
-	FW_WRITER = 1 << 3,	/* some vCPU may hold a write tag */
+	FW_CODE = 1 << 2,   /* some engine keeps decoded copies of bytes */
+	FW_WRITER = 1 << 3, /* some vCPU may hold a write tag */
 };
 
 enum region_kind { REGION_RAM, REGION_ROM, REGION_MMIO };
@@ -42,8 +42,8 @@ enum region_kind { REGION_RAM, REGION_ROM, REGION_MMIO };
 struct region {
 	u64 gpa, size;
 	enum region_kind kind;
-	u8 *hva;		/* RAM, ROM: the linear mapping */
-	u64 offset;		/* RAM, ROM: in the memfd */
+	u8 *hva;    /* RAM, ROM: the linear mapping */
+	u64 offset; /* RAM, ROM: in the memfd */
 	const struct io_ops *ops;
 	void *dev;
 };
@@ -59,18 +59,18 @@ typedef _Atomic u64 frame_word;
 
 struct mem {
 	frame_word **dir;
-	unsigned dir_used;	/* entries from here on are empty */
+	unsigned dir_used; /* entries from here on are empty */
 	u64 a20_mask;
 	int fd;
 	u64 fd_size;
 	unsigned n_regions;
-	struct region regions[MEM_MAX_REGIONS];		/* by gpa */
-	u16 *port_map;					/* by port: 1 + index into ports[], 0 unclaimed */
-	struct port_range ports[MEM_MAX_PORT_RANGES];	/* n 0: free */
+	struct region regions[MEM_MAX_REGIONS];	      /* by gpa */
+	u16 *port_map;				      /* by port: 1 + index into ports[], 0 unclaimed */
+	struct port_range ports[MEM_MAX_PORT_RANGES]; /* n 0: free */
 	struct mem_listener *listeners;
-	unsigned n_writers;				/* listeners that cache write access: vCPUs */
+	unsigned n_writers; /* listeners that cache write access: vCPUs */
 	atomic_flag stripe[FRAME_STRIPES];
-	void (*bus_lock)(void *opaque);	/* both or none */
+	void (*bus_lock)(void *opaque); /* both or none */
 	void (*bus_unlock)(void *opaque);
 	void *bus_opaque;
 };

@@ -154,7 +154,7 @@ int mem_add_ports(struct mem *m, u16 port, unsigned n, const struct io_ops *ops,
 		i++;
 	if (i == MEM_MAX_PORT_RANGES)
 		return err_set(e, "more than %d port ranges", MEM_MAX_PORT_RANGES);
-	m->ports[i] = (struct port_range){.first = port, .n = n, .ops = ops, .dev = dev};
+	m->ports[i] = (struct port_range){ .first = port, .n = n, .ops = ops, .dev = dev };
 	for (unsigned p = port; p < port + n; p++)
 		m->port_map[p] = (u16)(i + 1);
 	return 0;

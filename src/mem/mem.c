@@ -155,13 +155,13 @@ static int add_backed(struct mem *m, struct region *r, struct err *e)
 
 int mem_add_ram(struct mem *m, u64 gpa, u64 size, struct err *e)
 {
-	return add_backed(m, &(struct region){.gpa = gpa, .size = size, .kind = REGION_RAM}, e);
+	return add_backed(m, &(struct region){ .gpa = gpa, .size = size, .kind = REGION_RAM }, e);
 }
 
 /* The image is padded with ones to whole pages, as an erased chip reads. */
 int mem_add_rom(struct mem *m, u64 gpa, const void *bytes, u64 size, struct err *e)
 {
-	struct region r = {.gpa = gpa, .size = ALIGN_UP(size, PAGE_SIZE), .kind = REGION_ROM};
+	struct region r = { .gpa = gpa, .size = ALIGN_UP(size, PAGE_SIZE), .kind = REGION_ROM };
 
 	if (add_backed(m, &r, e))
 		return -1;
@@ -173,7 +173,7 @@ int mem_add_rom(struct mem *m, u64 gpa, const void *bytes, u64 size, struct err 
 int mem_add_mmio(struct mem *m, u64 gpa, u64 size, const struct io_ops *ops, void *dev, struct err *e)
 {
 	return region_insert(
-		m, &(struct region){.gpa = gpa, .size = size, .kind = REGION_MMIO, .ops = ops, .dev = dev}, e);
+	    m, &(struct region){ .gpa = gpa, .size = size, .kind = REGION_MMIO, .ops = ops, .dev = dev }, e);
 }
 
 /* Whole pages of the frame table are given back, so that the cost is that of what was touched. */

@@ -2,8 +2,8 @@
  * Data accesses that the lookaside's hit path leaves over: misses, page crossings, devices, the local APIC's window,
  * code frames, alignment checks, data breakpoints, and locked operations.
  *
- * The order of checks is the manual's: canonical form (#GP, #SS), alignment (#AC; silicon takes it before #PF), then the
- * pages from low to high; nothing is read or written before all of them passed.
+ * The order of checks is the manual's: canonical form (#GP, #SS), alignment (#AC; silicon takes it before #PF), then
+ * the pages from low to high; nothing is read or written before all of them passed.
  */
 #include "mmu/state.h"
 
@@ -16,7 +16,7 @@
 /* An access, cut at a page boundary if it crosses one. */
 struct span {
 	u64 lin;
-	unsigned n;		/* bytes in the first page */
+	unsigned n; /* bytes in the first page */
 	unsigned pages;
 	struct xlate x[2];
 };
@@ -26,7 +26,8 @@ static int not_canonical(struct cpu *c, unsigned acc)
 	return acc & ACC_SS ? cpu_raise_error(c, EXC_SS, 0) : cpu_gp(c, 0);
 }
 
-/* SDM 3A 6.15, interrupt 17: in force at CPL 3 with CR0.AM and EFLAGS.AC. Operands of 16 bytes and more have their own. */
+/* SDM 3A 6.15, interrupt 17: in force at CPL 3 with CR0.AM and EFLAGS.AC. Operands of 16 bytes and more have their own.
+ */
 static bool misaligned(const struct cpu *c, u64 lin, unsigned size, unsigned acc)
 {
 	return c->d.cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & FLAG_AC) && !(acc & (ACC_SYS | ACC_NOALIGN)) &&
@@ -168,7 +169,8 @@ static void put(struct mmu *u, const struct xlate *x, const void *buf, unsigned 
 	}
 }
 
-/* ---- the operations ----------------------------------------------------------------------------------------------- */
+/* ---- the operations -----------------------------------------------------------------------------------------------
+ */
 
 int access_load(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc)
 {
@@ -239,16 +241,13 @@ static void host_cmpxchg16(void *host, const void *old, const void *val, void *s
 	memcpy((u8 *)seen + 8, &hi, 8);
 }
 
-#define HOST_CMPXCHG(type)                                                                                             \
-	do {                                                                                                           \
-		type o, v;                                                                                             \
-		memcpy(&o, old, sizeof(o));                                                                            \
-		memcpy(&v, val, sizeof(v));                                                                            \
-		__asm__ volatile("lock cmpxchg %2, %1"                                                                 \
-				 : "+a"(o), "+m"(*(type *)host)                                                        \
-				 : "r"(v)                                                                              \
-				 : "cc", "memory");                                                                    \
-		memcpy(seen, &o, sizeof(o));                                                                           \
+#define HOST_CMPXCHG(type)                                                                                        \
+	do {                                                                                                      \
+		type o, v;                                                                                        \
+		memcpy(&o, old, sizeof(o));                                                                       \
+		memcpy(&v, val, sizeof(v));                                                                       \
+		__asm__ volatile("lock cmpxchg %2, %1" : "+a"(o), "+m"(*(type *)host) : "r"(v) : "cc", "memory"); \
+		memcpy(seen, &o, sizeof(o));                                                                      \
 	} while (0)
 
 static void host_cmpxchg(void *host, const void *old, const void *val, void *seen, unsigned size)

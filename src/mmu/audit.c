@@ -7,7 +7,7 @@
 
 #define ADDR_MASK 0x000ffffffffff000ull
 
-static const char *const mode_name[NR_MODES] = {"user", "supervisor, SMAP", "supervisor"};
+static const char *const mode_name[NR_MODES] = { "user", "supervisor, SMAP", "supervisor" };
 
 /* The tables' translation of a page now: page | ATTR_*, A20 applied; 0 when there is none. */
 static u64 rewalk(struct mmu *u, u64 lin)

@@ -14,8 +14,8 @@
  *  1. A first-level entry's rights hold for its array's mode under the current CR0.WP, CR4, EFER: a change of one of
  *     these (mode_changed) drops everything.
  *  2. A write tag exists only for RAM whose D bit is set and whose frame is not code (mem/frame.h tells the order).
- *  3. Every fill from a page larger than 4 KiB is noted in large2m or large1g, so that INVLPG knows when one page is not
- *     enough.
+ *  3. Every fill from a page larger than 4 KiB is noted in large2m or large1g, so that INVLPG knows when one page is
+ * not enough.
  */
 #ifndef MMU_STATE_H
 #define MMU_STATE_H
@@ -32,19 +32,30 @@
 /* The mode of an access: user, supervisor with SMAP in force, supervisor that may touch user pages. */
 enum tlb_mode { MODE_USER, MODE_SMAP, MODE_SUPER, NR_MODES };
 
-/* Attributes of a translation, in the low bits of its page address: a page-table entry's own positions where it has any. */
+/* Attributes of a translation, in the low bits of its page address: a page-table entry's own positions where it has
+ * any. */
 enum {
-	PTE_P = 0x1, PTE_W = 0x2, PTE_U = 0x4, PTE_PWT = 0x8, PTE_PCD = 0x10, PTE_A = 0x20, PTE_D = 0x40, PTE_PS = 0x80,
+	PTE_P = 0x1,
+	PTE_W = 0x2,
+	PTE_U = 0x4,
+	PTE_PWT = 0x8,
+	PTE_PCD = 0x10,
+	PTE_A = 0x20,
+	PTE_D = 0x40,
+	PTE_PS = 0x80,
 	PTE_G = 0x100,
-	ATTR_W = PTE_W, ATTR_U = PTE_U, ATTR_D = PTE_D, ATTR_G = PTE_G,
-	ATTR_LARGE = PTE_PS,	/* 2 or 4 MiB */
-	ATTR_HUGE = 0x10,	/* 1 GiB */
+	ATTR_W = PTE_W,
+	ATTR_U = PTE_U,
+	ATTR_D = PTE_D,
+	ATTR_G = PTE_G,
+	ATTR_LARGE = PTE_PS, /* 2 or 4 MiB */
+	ATTR_HUGE = 0x10,    /* 1 GiB */
 	ATTR_NX = 0x8,
-	ATTR_PAT = 0xe00,	/* PAT index, walks only */
+	ATTR_PAT = 0xe00, /* PAT index, walks only */
 };
 
 struct l2e {
-	u64 tag, page;		/* linear page | id; guest-physical page | ATTR_* */
+	u64 tag, page; /* linear page | id; guest-physical page | ATTR_* */
 };
 
 struct mmu {
@@ -55,10 +66,10 @@ struct mmu {
 	/* the paging mode, as refresh() found it */
 	enum paging paging;
 	bool wp, smep, smap, nxe, pge, pse;
-	bool armed;		/* data breakpoints */
+	bool armed; /* data breakpoints */
 	u64 cr0, cr3, cr4, efer, apic_base;
-	u64 rsvd[2][6];		/* reserved bits by PS and level (1 is the PTE) */
-	u32 pf_fetch;		/* PF_I, or 0 where error codes do not tell fetches */
+	u64 rsvd[2][6]; /* reserved bits by PS and level (1 is the PTE) */
+	u32 pf_fetch;	/* PF_I, or 0 where error codes do not tell fetches */
 
 	u16 next_id, floor, gid;
 	u16 pcid_id[4096];
@@ -66,15 +77,15 @@ struct mmu {
 
 	struct mem_listener listener;
 	struct tlbe l1[NR_MODES][TLB_SIZE];
-	struct fetch_tlbe fetch[2][FETCH_SIZE];	/* supervisor, user */
+	struct fetch_tlbe fetch[2][FETCH_SIZE]; /* supervisor, user */
 	struct l2e l2[L2_SIZE];
 };
 
 /* A translation as the slow path uses it. */
 struct xlate {
-	u8 *host;		/* of the byte, RAM and ROM; else NULL */
+	u8 *host; /* of the byte, RAM and ROM; else NULL */
 	u64 gpa;
-	u32 frame;		/* FW_*; 0 for devices and holes */
+	u32 frame; /* FW_*; 0 for devices and holes */
 };
 
 static inline struct mmu *cpu_mmu(const struct cpu *c)

@@ -21,7 +21,7 @@
 #define EFER_KEY (EFER_LMA | EFER_NXE)
 
 /* The array that never hits: in force while every access has to be checked. */
-static const struct tlbe never[TLB_SIZE] = {[0 ... TLB_SIZE - 1] = {.r = TLB_NO_TAG, .w = TLB_NO_TAG}};
+static const struct tlbe never[TLB_SIZE] = { [0 ... TLB_SIZE - 1] = { .r = TLB_NO_TAG, .w = TLB_NO_TAG } };
 
 /* ---- ids ------------------------------------------------------------------------------------------------------- */
 
@@ -213,7 +213,7 @@ static void fill(struct mmu *u, u64 lin, enum tlb_mode mode, u64 page, u64 frame
 /* The second level's translation of lin if it gives the wanted right (and is dirty for a write), else 0. */
 static u64 l2_lookup(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode)
 {
-	const u16 ids[2] = {u->c->ctx, u->gid};
+	const u16 ids[2] = { u->c->ctx, u->gid };
 
 	for (unsigned i = 0; i < 2; i++) {
 		const struct l2e *e = l2_slot(u, lin, ids[i]);
@@ -373,7 +373,8 @@ void mmu_reset(struct cpu *c)
 	tlb_reset(cpu_mmu(c));
 }
 
-/* ---- life cycle and listeners ------------------------------------------------------------------------------------- */
+/* ---- life cycle and listeners -------------------------------------------------------------------------------------
+ */
 
 static void revoke_write(void *opaque, u64 gpa)
 {
@@ -399,7 +400,7 @@ struct mmu *mmu_new(struct cpu *c, struct mem *m)
 	u->c = c;
 	u->m = m;
 	c->mmu = u;
-	u->listener = (struct mem_listener){.revoke_write = revoke_write, .map_changed = map_changed, .opaque = u};
+	u->listener = (struct mem_listener){ .revoke_write = revoke_write, .map_changed = map_changed, .opaque = u };
 	mem_add_listener(m, &u->listener);
 	tlb_reset(u);
 	return u;

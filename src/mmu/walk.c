@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The page walk (SDM 3A chapter 4): no paging, 32-bit, PAE, 4-level and 5-level.
  *
- * The walk reads each entry once, collects the rights, decides, and only then writes: A bits on every level and D on the
- * leaf, by compare-exchange with the entry as it was read; if one of them has changed meanwhile, the walk starts again.
- * A walk that faults writes nothing. Tables in ROM keep their bits; tables in device windows are read as the window
- * reads, holes as ones.
+ * The walk reads each entry once, collects the rights, decides, and only then writes: A bits on every level and D on
+ * the leaf, by compare-exchange with the entry as it was read; if one of them has changed meanwhile, the walk starts
+ * again. A walk that faults writes nothing. Tables in ROM keep their bits; tables in device windows are read as the
+ * window reads, holes as ones.
  */
 #include "mmu/state.h"
 
@@ -84,7 +84,7 @@ void walk_refresh(struct mmu *u)
 /* One entry on the way down. */
 struct step {
 	u64 val, gpa;
-	void *host;	/* NULL: not RAM, its bits stay as they are */
+	void *host; /* NULL: not RAM, its bits stay as they are */
 };
 
 INLINE void step_read(struct mmu *u, struct step *s, u64 gpa, unsigned size)
@@ -183,7 +183,7 @@ INLINE int walk_levels(struct mmu *u, const struct request *q, u64 table, int to
 {
 	u64 both = PTE_U | PTE_W, nx = 0, attr, base, size_mask;
 	struct step s[6];
-	int level = top;
+	int level = top, out;
 	bool ps;
 
 	for (;; level--) {
@@ -207,9 +207,9 @@ INLINE int walk_levels(struct mmu *u, const struct request *q, u64 table, int to
 	size_mask = BIT(3 + 9 * level) - 1;
 	base = s[level].val & ADDR_MASK & ~size_mask;
 	*page = (base | (q->lin & size_mask & PAGE_MASK)) | pat_attr(s[level].val, ps);
-	level = finish(u, q, s, top, level, 8, &attr, error);
+	out = finish(u, q, s, top, level, 8, &attr, error);
 	*page |= attr;
-	return level;
+	return out;
 }
 
 static int walk_4level(struct mmu *u, const struct request *q, u64 *page, u32 *error)
@@ -236,40 +236,34 @@ static int walk_pae(struct mmu *u, const struct request *q, u64 *page, u32 *erro
 static int walk_32(struct mmu *u, const struct request *q, u64 *page, u32 *error)
 {
 	struct step s[3];
-	u64 attr, both;
-	int leaf = 1;
+	u64 attr, both, e;
+	int leaf, out;
 
 	step_read(u, &s[2], (u->c->cr3 & 0xfffff000) | (q->lin >> 22 & 1023) << 2, 4);
-	both = s[2].val;
-	if (!(both & PTE_P))
-		goto fault;
-	if (u->pse && (both & PTE_PS)) {
-		leaf = 2;
-		if (both & u->rsvd[1][2])
-			goto fault;
-		*page = (both & 0xffc00000) | (both >> 13 & 0xff) << 32 | (q->lin & 0x3ff000);
-	} else {
-		step_read(u, &s[1], (both & 0xfffff000) | (q->lin >> 12 & 1023) << 2, 4);
-		if (!(s[1].val & PTE_P))
-			goto fault_table;
-		both &= s[1].val;
-		*page = s[1].val & 0xfffff000;
+	e = both = s[2].val;
+	leaf = u->pse && (e & PTE_PS) ? 2 : 1;
+	if (leaf == 2) {
+		*page = (e & 0xffc00000) | (e >> 13 & 0xff) << 32 | (q->lin & 0x3ff000);
+	} else if (e & PTE_P) {
+		step_read(u, &s[1], (e & 0xfffff000) | (q->lin >> 12 & 1023) << 2, 4);
+		e = s[1].val;
+		both &= e;
+		*page = e & 0xfffff000;
 	}
-	attr = (both & (PTE_U | PTE_W)) | (s[leaf].val & (PTE_D | (u->pge ? PTE_G : 0))) | (leaf == 2 ? ATTR_LARGE : 0);
-	*page |= pat_attr(s[leaf].val, leaf == 2);
-	leaf = finish(u, q, s, 2, leaf, 4, &attr, error);
+	if (!(e & PTE_P) || (leaf == 2 && (e & u->rsvd[1][2]))) {
+		*error = fault_code(u, q->want, q->mode, e & PTE_P ? PF_P | PF_RSVD : 0);
+		return WALK_FAULT;
+	}
+	attr = (both & (PTE_U | PTE_W)) | (e & (PTE_D | (u->pge ? PTE_G : 0))) | (leaf == 2 ? ATTR_LARGE : 0);
+	*page |= pat_attr(e, leaf == 2);
+	out = finish(u, q, s, 2, leaf, 4, &attr, error);
 	*page |= attr;
-	return leaf;
-fault_table:
-	both = 0;
-fault:
-	*error = fault_code(u, q->want, q->mode, both & PTE_P ? PF_P | PF_RSVD : 0);
-	return WALK_FAULT;
+	return out;
 }
 
 bool walk(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode, bool update, u64 *page, u32 *error)
 {
-	const struct request q = {.lin = lin, .want = want, .mode = mode, .update = update};
+	const struct request q = { .lin = lin, .want = want, .mode = mode, .update = update };
 	int out;
 
 	if (u->paging == PAGING_NONE) {

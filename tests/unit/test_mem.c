@@ -45,10 +45,10 @@ static void rec_write(void *dev, u64 off, u64 val, unsigned size)
 	r->got[r->n++ % 16].write = true;
 }
 
-static const struct io_ops rec8 = {.read = rec_read, .write = rec_write};
-static const struct io_ops rec4 = {.read = rec_read, .write = rec_write, .max_size = 4};
-static const struct io_ops rec1 = {.read = rec_read, .write = rec_write, .max_size = 1};
-static const struct io_ops only4 = {.read = rec_read, .write = rec_write, .min_size = 4, .max_size = 4};
+static const struct io_ops rec8 = { .read = rec_read, .write = rec_write };
+static const struct io_ops rec4 = { .read = rec_read, .write = rec_write, .max_size = 4 };
+static const struct io_ops rec1 = { .read = rec_read, .write = rec_write, .max_size = 1 };
+static const struct io_ops only4 = { .read = rec_read, .write = rec_write, .min_size = 4, .max_size = 4 };
 
 static void expect(const struct recorder *r, unsigned i, u64 off, unsigned size)
 {
@@ -60,7 +60,7 @@ static void expect(const struct recorder *r, unsigned i, u64 off, unsigned size)
 static void test_regions(void **state)
 {
 	struct mem *m = mem_new(NULL);
-	struct recorder r = {0};
+	struct recorder r = { 0 };
 	u64 gpa, size, where;
 	struct err e;
 
@@ -118,7 +118,7 @@ static void test_rom(void **state)
 static void test_mmio_cuts(void **state)
 {
 	struct mem *m = mem_new(NULL);
-	struct recorder a = {0}, b = {0}, c = {0};
+	struct recorder a = { 0 }, b = { 0 }, c = { 0 };
 	bool claimed;
 
 	(void)state;
@@ -163,7 +163,7 @@ static void test_mmio_cuts(void **state)
 static void test_ports(void **state)
 {
 	struct mem *m = mem_new(NULL);
-	struct recorder a = {0}, b = {0};
+	struct recorder a = { 0 }, b = { 0 };
 
 	(void)state;
 	assert_int_equal(mem_add_ports(m, 0xcf8, 8, &rec4, &a, NULL), 0);
@@ -193,14 +193,15 @@ static void test_ports(void **state)
 	mem_free(m);
 }
 
-/* ---- frame states ------------------------------------------------------------------------------------------------- */
+/* ---- frame states -------------------------------------------------------------------------------------------------
+ */
 
 struct ear {
 	struct mem *m;
 	unsigned code_writes, revoked, changed;
 	u64 gpa, revoked_gpa;
 	unsigned len;
-	u8 seen;	/* the byte at gpa when told */
+	u8 seen; /* the byte at gpa when told */
 	bool leave;
 };
 
@@ -232,8 +233,8 @@ static void ear_changed(void *opaque)
 static void test_frame_states(void **state)
 {
 	struct mem *m = mem_new(NULL);
-	struct ear e = {.m = m};
-	struct mem_listener l = {ear_code_write, ear_revoke, ear_changed, &e, NULL};
+	struct ear e = { .m = m };
+	struct mem_listener l = { ear_code_write, ear_revoke, ear_changed, &e, NULL };
 
 	(void)state;
 	mem_add_ram(m, 0, MIB, NULL);

@@ -22,10 +22,10 @@
 #define NR_SPACES 4
 #define USER_BASE 0x400000ull
 #define KERNEL_BASE 0xffff800000000000ull
-#define POOL 0x1000000ull	 /* frames that pages map: 16 MiB on */
-#define POOL_LARGE 8		 /* 2 MiB frames in the pool */
+#define POOL 0x1000000ull /* frames that pages map: 16 MiB on */
+#define POOL_LARGE 8	  /* 2 MiB frames in the pool */
 #define MARK 0x5bd1e99500000000ull
-#define REGION_PAGES 24		 /* pages of each region that are used */
+#define REGION_PAGES 24 /* pages of each region that are used */
 
 struct guest {
 	struct world w;
@@ -82,17 +82,17 @@ static void sync_oracle(struct guest *g)
 {
 	struct cpu *c = g->w.c;
 
-	g->o = (struct oracle){.cr0 = c->cr0,
-			       .cr3 = c->cr3,
-			       .cr4 = c->cr4,
-			       .efer = c->efer,
-			       .phys_bits = g->w.model.phys_bits,
-			       .pse36 = true,
-			       .pdpe1gb = true,
-			       .cpl = c->d.cpl,
-			       .ac = c->rflags & FLAG_AC,
-			       .read = oracle_read,
-			       .opaque = g->w.m};
+	g->o = (struct oracle){ .cr0 = c->cr0,
+				.cr3 = c->cr3,
+				.cr4 = c->cr4,
+				.efer = c->efer,
+				.phys_bits = g->w.model.phys_bits,
+				.pse36 = true,
+				.pdpe1gb = true,
+				.cpl = c->d.cpl,
+				.ac = c->rflags & FLAG_AC,
+				.read = oracle_read,
+				.opaque = g->w.m };
 	oracle_prepare(&g->o);
 }
 
@@ -110,7 +110,7 @@ static void guest_init(struct guest *g, u64 seed, bool pcide)
 	g->seed = seed;
 	g->pcide = pcide;
 	world_init(&g->w, NULL, 64 << 20);
-	g->ear = (struct mem_listener){.code_write = told, .opaque = g};
+	g->ear = (struct mem_listener){ .code_write = told, .opaque = g };
 	mem_add_listener(g->w.m, &g->ear);
 	for (u64 gpa = POOL; gpa < POOL + (POOL_LARGE << 21); gpa += 8)
 		*(u64 *)mem_page(g->w.m, gpa, true) = gpa ^ MARK;
@@ -129,11 +129,14 @@ static void guest_init(struct guest *g, u64 seed, bool pcide)
 	set_mode(g, 0, false);
 }
 
-/* ---- changes and the invalidations that go with them -------------------------------------------------------------- */
+/* ---- changes and the invalidations that go with them --------------------------------------------------------------
+ */
 
 static u64 random_flags(struct guest *g, bool kernel)
 {
-	static const u64 usual[] = {P | W | U, P | U, P | W | U | NX, P | W, P | W, P | W | NX, P, 0, P | W | U | D | A};
+	static const u64 usual[] = {
+		P | W | U, P | U, P | W | U | NX, P | W, P | W, P | W | NX, P, 0, P | W | U | D | A
+	};
 
 	return usual[rnd(g, ARRAY_SIZE(usual))] | (kernel && rnd(g, 2) ? G : 0);
 }
@@ -212,7 +215,8 @@ static void change_pde(struct guest *g)
 	u64 slot = pd_of(space) + region * 8, old = phys_get(g->w.m, slot, 8), e;
 	u64 lin = (kernel ? KERNEL_BASE : 0) | (u64)region << 21 | rnd(g, 1 << 21);
 
-	e = rnd(g, 2) ? POOL | rnd(g, POOL_LARGE) << 21 | PS | random_flags(g, kernel) : pt_of(space, region) | P | W | U;
+	e = rnd(g, 2) ? POOL | rnd(g, POOL_LARGE) << 21 | PS | random_flags(g, kernel)
+		      : pt_of(space, region) | P | W | U;
 	phys_put(g->w.m, slot, e, 8);
 	if (!(old & P))
 		return;
@@ -258,7 +262,8 @@ static void enter_code(struct guest *g)
 	assert_int_equal(mem_code_enter(g->w.m, POOL | rnd(g, POOL_LARGE << 9) << 12), 0);
 }
 
-/* ---- accesses ------------------------------------------------------------------------------------------------------ */
+/* ---- accesses ------------------------------------------------------------------------------------------------------
+ */
 
 /* Regions 3 and 4 may be large pages, where one INVLPG costs the lookaside everything; region 2 has none. */
 static u64 random_lin(struct guest *g)
@@ -276,8 +281,8 @@ static void wrong(struct guest *g, const char *what, u64 lin, unsigned acc, cons
 	fail();
 }
 
-/* The outcome, then A and D as the manual wants them after a success. (A global page's translation may come from another
- * space, through other tables.) */
+/* The outcome, then A and D as the manual wants them after a success. (A global page's translation may come from
+ * another space, through other tables.) */
 static bool agree(struct guest *g, int out, u64 lin, unsigned acc, const struct oracle_result *r)
 {
 	const struct event *x = &g->w.c->exc;
@@ -299,7 +304,7 @@ static bool agree(struct guest *g, int out, u64 lin, unsigned acc, const struct 
 
 static void do_load(struct guest *g)
 {
-	static const unsigned kinds[] = {ACC_R, ACC_R, ACC_R | ACC_RMW, ACC_R | ACC_SYS};
+	static const unsigned kinds[] = { ACC_R, ACC_R, ACC_R | ACC_RMW, ACC_R | ACC_SYS };
 	u64 lin = random_lin(g) & ~7ull, v = 0;
 	unsigned acc = kinds[rnd(g, 4)];
 	struct oracle_result r = oracle_walk(&g->o, lin, acc);
@@ -364,7 +369,8 @@ static void do_locked(struct guest *g)
 /* 2 to 64 bytes across a page end: both pages are checked, the lower one first, before a byte moves. */
 static void do_crossing(struct guest *g)
 {
-	unsigned size = 2 + (unsigned)rnd(g, 63), first = 1 + (unsigned)rnd(g, size - 1), acc = rnd(g, 2) ? ACC_W : ACC_R;
+	unsigned size = 2 + (unsigned)rnd(g, 63), first = 1 + (unsigned)rnd(g, size - 1),
+		 acc = rnd(g, 2) ? ACC_W : ACC_R;
 	u64 lin = (random_lin(g) & PAGE_MASK) + 4096 - first, second = (lin + size) & PAGE_MASK;
 	struct oracle_result r1 = oracle_walk(&g->o, lin, acc), r2 = oracle_walk(&g->o, second, acc);
 	u8 buf[64], lo[64], hi[64];
@@ -499,7 +505,8 @@ static void test_kept(void **state)
 	world_free(&g.w, true);
 }
 
-/* ---- the slow path's corners --------------------------------------------------------------------------------------- */
+/* ---- the slow path's corners ---------------------------------------------------------------------------------------
+ */
 
 static void expect_fault(struct guest *g, int out, u8 vector)
 {
@@ -513,7 +520,7 @@ static void expect_fault(struct guest *g, int out, u8 vector)
 
 static void test_canonical(void **state)
 {
-	static const u64 bad[] = {0x800000000000ull, 0x7ffffffffffdull, 0xffff7fffffffffffull, 1ull << 63};
+	static const u64 bad[] = { 0x800000000000ull, 0x7ffffffffffdull, 0xffff7fffffffffffull, 1ull << 63 };
 	struct guest g;
 	const u8 *host;
 	u64 v, gpa;
@@ -643,11 +650,11 @@ static u64 no_time(struct cpu *c)
 /* Devices, holes, ROM, the APIC's window: never in the lookaside. */
 static void test_windows(void **state)
 {
-	static const struct io_ops ops = {.read = ones_read, .write = sum_write, .max_size = 4};
+	static const struct io_ops ops = { .read = ones_read, .write = sum_write, .max_size = 4 };
 	struct world w;
 	const u8 *host = (const u8 *)1;
 	u64 sum = 0, v, gpa;
-	u8 rom[4096] = {0x90}, buf[64];
+	u8 rom[4096] = { 0x90 }, buf[64];
 	int out;
 
 	(void)state;
@@ -698,7 +705,7 @@ static void count_exclusive(struct cpu *c)
 
 static void test_cmpxchg(void **state)
 {
-	static const unsigned sizes[] = {1, 2, 4, 8, 16};
+	static const unsigned sizes[] = { 1, 2, 4, 8, 16 };
 	struct guest g;
 	struct cpu *c;
 
@@ -709,7 +716,7 @@ static void test_cmpxchg(void **state)
 	phys_put(g.w.m, pt_of(0, 2), POOL | P | W, 8);
 	phys_put(g.w.m, pt_of(0, 2) + 8, (POOL + 0x5000) | P | W, 8);
 	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
-		static const u64 at[] = {0, 0x40 - 1, 0x1000 - 1};
+		static const u64 at[] = { 0, 0x40 - 1, 0x1000 - 1 };
 		unsigned n = sizes[i];
 
 		for (unsigned k = 0; k < 3; k++) {
@@ -759,10 +766,12 @@ static void test_probe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random_pcid), cmocka_unit_test(test_random_plain), cmocka_unit_test(test_audit),
-		cmocka_unit_test(test_kept),	    cmocka_unit_test(test_canonical),	 cmocka_unit_test(test_alignment),
-		cmocka_unit_test(test_breakpoints), cmocka_unit_test(test_real),	 cmocka_unit_test(test_windows),
-		cmocka_unit_test(test_cmpxchg),	    cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_random_pcid), cmocka_unit_test(test_random_plain),
+		cmocka_unit_test(test_audit),	    cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_canonical),   cmocka_unit_test(test_alignment),
+		cmocka_unit_test(test_breakpoints), cmocka_unit_test(test_real),
+		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_cmpxchg),
+		cmocka_unit_test(test_probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

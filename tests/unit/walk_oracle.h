@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * An independent page walk for tests: slow, literal, written from the text of SDM 3A sections 4.3 to 4.8, one rule after
- * the other, sharing nothing with src/mmu.
+ * An independent page walk for tests: slow, literal, written from the text of SDM 3A sections 4.3 to 4.8, one rule
+ * after the other, sharing nothing with src/mmu.
  */
 #ifndef TESTS_WALK_ORACLE_H
 #define TESTS_WALK_ORACLE_H
@@ -27,7 +27,7 @@ struct oracle_result {
 	u32 error;
 	u64 gpa, page_size;
 	bool global;
-	unsigned n;		/* entries used, top first */
+	unsigned n; /* entries used, top first */
 	unsigned entry_size;
 	u64 entry[5], old[5], marked[5]; /* address, value, value after A and D are set */
 };
@@ -135,8 +135,8 @@ static bool oracle_entry_ok(const struct oracle *o, unsigned level, u64 e, bool 
 
 static inline struct oracle_result oracle_walk(const struct oracle *o, u64 lin, unsigned acc)
 {
-	static const unsigned shift64[] = {0, 12, 21, 30, 39, 48}, shift32[] = {0, 12, 22};
-	struct oracle_result r = {.entry_size = o->mode == OM_32 ? 4 : 8};
+	static const unsigned shift64[] = { 0, 12, 21, 30, 39, 48 }, shift32[] = { 0, 12, 22 };
+	struct oracle_result r = { .entry_size = o->mode == OM_32 ? 4 : 8 };
 	bool user = true, writable = true, nx = false, page = false;
 	unsigned level = o->mode == OM_32 || o->mode == OM_PAE ? 2 : o->mode == OM_4 ? 4 : 5;
 	u64 table = o->cr3 & 0x000ffffffffff000ull, e = 0, size;
