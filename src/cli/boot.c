@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/signals.h"
+#include "debug/gdb.h"
 #include "debug/trace.h"
 #include "engine/arbiter.h"
 #include "mmu/mmu.h"
@@ -15,6 +16,7 @@ struct session {
 	struct boot_options o;
 	struct symbols *symbols;
 	struct trace *trace;
+	struct gdb *gdb;
 	struct vm *vm;
 };
 
@@ -59,8 +61,8 @@ static int open_debugging(struct session *s, struct err *e)
 {
 	struct boot_options *o = &s->o;
 
-	if (o->gdb_port)
-		return err_set(e, "--gdb is not available in this version");
+	if (o->gdb_port && !(s->gdb = gdb_new((unsigned)o->gdb_port, o->wait, &o->vm, e)))
+		return -1;
 	if (o->symbols && !(s->symbols = symbols_load(o->symbols, e)))
 		return -1;
 	if (!o->trace)
@@ -104,6 +106,8 @@ static int run(struct session *s, struct err *e)
 	s->vm = vm_new(&s->o.vm, e);
 	if (!s->vm)
 		return cli_fail(e);
+	if (s->gdb && gdb_start(s->gdb, s->vm, e))
+		return cli_fail(e);
 	say_hello(s);
 	signals_on_stop(on_signal, s->vm);
 	status = vm_run(s->vm, e);
@@ -138,6 +142,7 @@ int boot_main(int argc, char **argv)
 		status = run(&s, &e);
 	if (s.vm && s.o.stats)
 		stats_print(s.vm, s.o.stats, stderr);
+	gdb_free(s.gdb, status);
 	vm_free(s.vm);
 	trace_free(s.trace);
 	symbols_free(s.symbols);
