@@ -13,38 +13,38 @@ static inline int H(bit_linear)(struct cpu *c, const struct insn *i, S bit, unsi
 	return seg_linear(c, i->seg, off, BYTES, insn_acc(i, acc), lin);
 }
 
-#define BIT_OP(name)                                                                                                   \
-	static inline T H(name)(u16 *f, T a, T b, T k)                                                                 \
-	{                                                                                                              \
-		(void)k;                                                                                               \
-		asm(FLAGS_LOAD #name " %[b], %[a]" FLAGS_SAVE : [a] "+r"(a), "+a"(*f) : [b] "r"(b) : "cc");            \
-		return a;                                                                                              \
-	}                                                                                                              \
-	int X(name##_rr)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), 0);                                                \
-	}                                                                                                              \
-	int X(name##_ri)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmr)(c, RM(i), H(name), (T)i->imm, 0);                                                        \
+#define BIT_OP(name)                                                                                        \
+	static inline T H(name)(u16 * f, T a, T b, T k)                                                     \
+	{                                                                                                   \
+		(void)k;                                                                                    \
+		asm(FLAGS_LOAD #name " %[b], %[a]" FLAGS_SAVE : [a] "+r"(a), "+a"(*f) : [b] "r"(b) : "cc"); \
+		return a;                                                                                   \
+	}                                                                                                   \
+	int X(name##_rr)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), 0);                                     \
+	}                                                                                                   \
+	int X(name##_ri)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmr)(c, RM(i), H(name), (T)i->imm, 0);                                             \
 	}
 
-#define BIT_OP_MEM(name)                                                                                               \
-	int X(name##_mr)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		u64 lin;                                                                                               \
-		u16 f = c->aflags;                                                                                     \
-		T bit = H(get)(c, REG(i)), old;                                                                        \
-		int out = H(bit_linear)(c, i, (S)bit, ACC_W, &lin);                                                    \
-		if (likely(!out))                                                                                      \
-			out = H(rmw_at)(c, lin, insn_acc(i, ACC_W), i->flags & INSN_LOCK, H(name), bit, 0, &old, &f);  \
-		if (likely(!out))                                                                                      \
-			c->aflags = f;                                                                                 \
-		return out;                                                                                            \
-	}                                                                                                              \
-	int X(name##_mi)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmw)(c, i, H(name), (T)i->imm, 0);                                                            \
+#define BIT_OP_MEM(name)                                                                                              \
+	int X(name##_mr)(struct cpu * c, const struct insn *i)                                                        \
+	{                                                                                                             \
+		u64 lin;                                                                                              \
+		u16 f = c->aflags;                                                                                    \
+		T bit = H(get)(c, REG(i)), old;                                                                       \
+		int out = H(bit_linear)(c, i, (S)bit, ACC_W, &lin);                                                   \
+		if (likely(!out))                                                                                     \
+			out = H(rmw_at)(c, lin, insn_acc(i, ACC_W), i->flags & INSN_LOCK, H(name), bit, 0, &old, &f); \
+		if (likely(!out))                                                                                     \
+			c->aflags = f;                                                                                \
+		return out;                                                                                           \
+	}                                                                                                             \
+	int X(name##_mi)(struct cpu * c, const struct insn *i)                                                        \
+	{                                                                                                             \
+		return H(rmw)(c, i, H(name), (T)i->imm, 0);                                                           \
 	}
 
 BIT_OP(bts)
@@ -93,18 +93,18 @@ int X(bt_mi)(struct cpu *c, const struct insn *i)
 }
 
 /* The destination goes in and out with its whole register: a zero source leaves what this silicon leaves. */
-#define SCAN_OP(name)                                                                                                  \
-	static inline int H(name)(struct cpu *c, const struct insn *i, T b)                                            \
-	{                                                                                                              \
-		u16 f = c->aflags;                                                                                     \
-		u64 a = c->r[i->reg], src = b;                                                                         \
-		asm(FLAGS_LOAD #name " %" SCAN_MOD "[b], %" SCAN_MOD "[a]" FLAGS_SAVE                                  \
-		    : [a] "+r"(a), "+a"(f)                                                                             \
-		    : [b] "r"(src)                                                                                     \
-		    : "cc");                                                                                           \
-		c->r[i->reg] = a;                                                                                      \
-		c->aflags = f;                                                                                         \
-		return OUT_DONE;                                                                                       \
+#define SCAN_OP(name)                                                                 \
+	static inline int H(name)(struct cpu * c, const struct insn *i, T b)          \
+	{                                                                             \
+		u16 f = c->aflags;                                                    \
+		u64 a = c->r[i->reg], src = b;                                        \
+		asm(FLAGS_LOAD #name " %" SCAN_MOD "[b], %" SCAN_MOD "[a]" FLAGS_SAVE \
+		    : [a] "+r"(a), "+a"(f)                                            \
+		    : [b] "r"(src)                                                    \
+		    : "cc");                                                          \
+		c->r[i->reg] = a;                                                     \
+		c->aflags = f;                                                        \
+		return OUT_DONE;                                                      \
 	}
 #if W == 16
 #define SCAN_MOD "w"
@@ -121,16 +121,16 @@ SCAN_OP(popcnt)
 #undef SCAN_OP
 #undef SCAN_MOD
 
-#define SCAN_FORMS(name, run)                                                                                          \
-	int X(name##_m)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		T v;                                                                                                   \
-		int out = H(load)(c, i, &v);                                                                           \
-		return unlikely(out) ? out : run(c, i, v);                                                             \
-	}                                                                                                              \
-	int X(name##_r)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		return run(c, i, H(get)(c, RM(i)));                                                                    \
+#define SCAN_FORMS(name, run)                                 \
+	int X(name##_m)(struct cpu * c, const struct insn *i) \
+	{                                                     \
+		T v;                                          \
+		int out = H(load)(c, i, &v);                  \
+		return unlikely(out) ? out : run(c, i, v);    \
+	}                                                     \
+	int X(name##_r)(struct cpu * c, const struct insn *i) \
+	{                                                     \
+		return run(c, i, H(get)(c, RM(i)));           \
 	}
 
 /* On a processor without them, F3 is ignored before BSF and BSR. */

@@ -3,24 +3,24 @@
  */
 #include "cpu/int_width.inc.h"
 
-#define BMI_FORMS(name, feature)                                                                                       \
-	int X(name##_m)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		T v;                                                                                                   \
-		int out;                                                                                               \
-		if (unlikely(!cpu_has(c, feature)))                                                                    \
-			return cpu_ud(c);                                                                              \
-		out = H(load)(c, i, &v);                                                                               \
-		return unlikely(out) ? out : H(name)(c, i, v);                                                         \
-	}                                                                                                              \
-	int X(name##_r)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		return unlikely(!cpu_has(c, feature)) ? cpu_ud(c) : H(name)(c, i, H(get)(c, i->rm));                   \
+#define BMI_FORMS(name, feature)                                                                     \
+	int X(name##_m)(struct cpu * c, const struct insn *i)                                        \
+	{                                                                                            \
+		T v;                                                                                 \
+		int out;                                                                             \
+		if (unlikely(!cpu_has(c, feature)))                                                  \
+			return cpu_ud(c);                                                            \
+		out = H(load)(c, i, &v);                                                             \
+		return unlikely(out) ? out : H(name)(c, i, v);                                       \
+	}                                                                                            \
+	int X(name##_r)(struct cpu * c, const struct insn *i)                                        \
+	{                                                                                            \
+		return unlikely(!cpu_has(c, feature)) ? cpu_ud(c) : H(name)(c, i, H(get)(c, i->rm)); \
 	}
 
 /* Destination reg; the host instruction's operands in AT&T order: v is the r/m operand, x the VEX.vvvv register. */
 #define BMI_FLAGS_OP(name, operands, feature)                                                                          \
-	static inline int H(name)(struct cpu *c, const struct insn *i, T v)                                            \
+	static inline int H(name)(struct cpu * c, const struct insn *i, T v)                                           \
 	{                                                                                                              \
 		u16 f = c->aflags;                                                                                     \
 		T x = H(get)(c, i->vvvv), d;                                                                           \
@@ -30,37 +30,37 @@
 		return OUT_DONE;                                                                                       \
 	}                                                                                                              \
 	BMI_FORMS(name, feature)
-#define BMI_OP(name, operands)                                                                                         \
-	static inline int H(name)(struct cpu *c, const struct insn *i, T v)                                            \
-	{                                                                                                              \
-		T x = H(get)(c, i->vvvv), d;                                                                           \
-		asm(#name " " operands : [d] "=r"(d) : [v] "r"(v), [x] "r"(x));                                        \
-		H(set)(c, i->reg, d);                                                                                  \
-		return OUT_DONE;                                                                                       \
-	}                                                                                                              \
+#define BMI_OP(name, operands)                                                  \
+	static inline int H(name)(struct cpu * c, const struct insn *i, T v)    \
+	{                                                                       \
+		T x = H(get)(c, i->vvvv), d;                                    \
+		asm(#name " " operands : [d] "=r"(d) : [v] "r"(v), [x] "r"(x)); \
+		H(set)(c, i->reg, d);                                           \
+		return OUT_DONE;                                                \
+	}                                                                       \
 	BMI_FORMS(name, FEAT_BMI2)
 /* Destination VEX.vvvv. */
-#define BMI_GROUP_OP(name)                                                                                             \
-	static inline int H(name)(struct cpu *c, const struct insn *i, T v)                                            \
-	{                                                                                                              \
-		u16 f = c->aflags;                                                                                     \
-		T d;                                                                                                   \
-		asm(FLAGS_LOAD #name " %[v], %[d]" FLAGS_SAVE : [d] "=&r"(d), "+a"(f) : [v] "r"(v) : "cc");            \
-		c->aflags = f;                                                                                         \
-		H(set)(c, i->vvvv, d);                                                                                 \
-		return OUT_DONE;                                                                                       \
-	}                                                                                                              \
+#define BMI_GROUP_OP(name)                                                                                  \
+	static inline int H(name)(struct cpu * c, const struct insn *i, T v)                                \
+	{                                                                                                   \
+		u16 f = c->aflags;                                                                          \
+		T d;                                                                                        \
+		asm(FLAGS_LOAD #name " %[v], %[d]" FLAGS_SAVE : [d] "=&r"(d), "+a"(f) : [v] "r"(v) : "cc"); \
+		c->aflags = f;                                                                              \
+		H(set)(c, i->vvvv, d);                                                                      \
+		return OUT_DONE;                                                                            \
+	}                                                                                                   \
 	BMI_FORMS(name, FEAT_BMI1)
-#define ADX_OP(name)                                                                                                   \
-	static inline int H(name)(struct cpu *c, const struct insn *i, T v)                                            \
-	{                                                                                                              \
-		u16 f = c->aflags;                                                                                     \
-		T a = H(get)(c, i->reg);                                                                               \
-		asm(FLAGS_LOAD #name " %[v], %[a]" FLAGS_SAVE : [a] "+r"(a), "+a"(f) : [v] "r"(v) : "cc");             \
-		c->aflags = f;                                                                                         \
-		H(set)(c, i->reg, a);                                                                                  \
-		return OUT_DONE;                                                                                       \
-	}                                                                                                              \
+#define ADX_OP(name)                                                                                       \
+	static inline int H(name)(struct cpu * c, const struct insn *i, T v)                               \
+	{                                                                                                  \
+		u16 f = c->aflags;                                                                         \
+		T a = H(get)(c, i->reg);                                                                   \
+		asm(FLAGS_LOAD #name " %[v], %[a]" FLAGS_SAVE : [a] "+r"(a), "+a"(f) : [v] "r"(v) : "cc"); \
+		c->aflags = f;                                                                             \
+		H(set)(c, i->reg, a);                                                                      \
+		return OUT_DONE;                                                                           \
+	}                                                                                                  \
 	BMI_FORMS(name, FEAT_ADX)
 
 BMI_FLAGS_OP(andn, "%[v], %[x], %[d]", FEAT_BMI1)

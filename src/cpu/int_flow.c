@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Near control transfer: JMP CALL RET Jcc LOOPcc JCXZ. A target outside CS's limit, or not canonical in 64-bit mode, is
- * #GP(0) of the branch itself, with nothing changed. */
+ * #GP(0) of the branch itself, with nothing changed. Operand size 16 occurs in 64-bit mode, too: AMD honours 66 there,
+ * and the decoder says so (SDM 2, 2.2.1.7 and APM 3, 1.2.7). */
 #include "cpu/cpuid.h"
 #include "cpu/int.h"
 #include "cpu/segment.h"
 #include "cpu/stack.h"
 
-/* In 64-bit mode AMD's 66-prefixed branches carry 16 bits of displacement where the decoder saw 32: the instruction is
- * two bytes shorter, the displacement its low half. */
-static int amd_rel16(struct cpu *c, const struct insn *i, exec_fn *run)
+/* The ZF for which LOOPE and LOOPNE go on. AMD lets a repeat prefix decide, as for CMPS (seen on Zen 4). */
+static bool loop_sense(const struct cpu *c, const struct insn *i, bool opcode)
 {
-	struct insn shorter = *i;
-	int out;
-
-	shorter.imm = (u64)(s64)(s16)i->imm;
-	c->r[R_RIP] -= 2;
-	out = run(c, &shorter);
-	if (out)
-		c->r[R_RIP] += 2;
-	return out;
+	if (unlikely(i->flags & (INSN_REP | INSN_REPNE)) && cpu_is_amd(c))
+		return i->flags & INSN_REP;
+	return opcode;
 }
 
 #define W 64
@@ -28,20 +22,22 @@ static int amd_rel16(struct cpu *c, const struct insn *i, exec_fn *run)
 #define W 16
 #include "cpu/int_flow.inc.h"
 
-#define BRANCH(opcode, ext, mem, reg) { MAP_1, opcode, ext, PFX_ANY, OP_DEF64 | OP_END, 0, mem, reg }
-#define JCC_ROWS(name, cc)                                                                                             \
-	{ MAP_1, 0x70 + (cc), EXT_ANY, PFX_ANY, OP_DEF64 | OP_END, 0, OPFN_NONE, OPFN_SZ(j##name##_short) },           \
-	{ MAP_0F, 0x80 + (cc), EXT_ANY, PFX_ANY, OP_DEF64 | OP_END, 0, OPFN_NONE, OPFN_SZ(j##name) },
+#define BRANCH(opcode, ext, mem, reg)                                       \
+	{                                                                   \
+		MAP_1, opcode, ext, PFX_ANY, OP_DEF64 | OP_END, 0, mem, reg \
+	}
+#define JCC_ROWS(name, cc)                                                                           \
+	{ MAP_1, 0x70 + (cc), EXT_ANY, PFX_ANY, OP_DEF64 | OP_END, 0, OPFN_NONE, OPFN_SZ(j##name) }, \
+	    { MAP_0F, 0x80 + (cc), EXT_ANY, PFX_ANY, OP_DEF64 | OP_END, 0, OPFN_NONE, OPFN_SZ(j##name) },
 
 static const struct optab_row rows[] = {
-	CONDITIONS(JCC_ROWS)
-	BRANCH(0xe0, EXT_ANY, OPFN_NONE, OPFN_SZ(loopne)),
+	CONDITIONS(JCC_ROWS) BRANCH(0xe0, EXT_ANY, OPFN_NONE, OPFN_SZ(loopne)),
 	BRANCH(0xe1, EXT_ANY, OPFN_NONE, OPFN_SZ(loope)),
 	BRANCH(0xe2, EXT_ANY, OPFN_NONE, OPFN_SZ(loop_any)),
 	BRANCH(0xe3, EXT_ANY, OPFN_NONE, OPFN_SZ(jcxz)),
 	BRANCH(0xe8, EXT_ANY, OPFN_NONE, OPFN_SZ(call_rel)),
 	BRANCH(0xe9, EXT_ANY, OPFN_NONE, OPFN_SZ(jmp_rel)),
-	BRANCH(0xeb, EXT_ANY, OPFN_NONE, OPFN_SZ(jmp_short)),
+	BRANCH(0xeb, EXT_ANY, OPFN_NONE, OPFN_SZ(jmp_rel)),
 	BRANCH(0xc2, EXT_ANY, OPFN_NONE, OPFN_SZ(ret_imm)),
 	BRANCH(0xc3, EXT_ANY, OPFN_NONE, OPFN_SZ(ret_near)),
 	BRANCH(0xff, 2, OPFN_SZ(call_m), OPFN_SZ(call_r)),

@@ -70,55 +70,18 @@ static inline int H(loop)(struct cpu *c, const struct insn *i, bool cond)
 	return out;
 }
 
-/* A 66 prefix on a near branch in 64-bit mode: AMD takes it as operand size, Intel ignores it (SDM 2, 2.2.1.7 and APM 3,
- * 1.2.7). The decoder reads a 32-bit displacement either way. */
-#if W == 16
-#define OR_LONG(name)                                                                                                  \
-	do {                                                                                                           \
-		if (unlikely(c->d.code == CODE64) && !cpu_is_amd(c))                                                   \
-			return name##_64(c, i);                                                                        \
-	} while (0)
-#define OR_LONG_REL(name)                                                                                              \
-	do {                                                                                                           \
-		if (unlikely(c->d.code == CODE64))                                                                     \
-			return cpu_is_amd(c) ? amd_rel16(c, i, name##_16) : name##_64(c, i);                           \
-	} while (0)
-#else
-#define OR_LONG(name)
-#define OR_LONG_REL(name)
-#endif
-
-static inline int H(do_jmp_rel)(struct cpu *c, const struct insn *i)
-{
-	return H(jump)(c, c->r[R_RIP] + i->imm);
-}
-
 static int H(jmp_rel)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG_REL(do_jmp_rel);
 	return H(jump)(c, c->r[R_RIP] + i->imm);
-}
-
-static int H(jmp_short)(struct cpu *c, const struct insn *i)
-{
-	OR_LONG(jmp_short);
-	return H(jump)(c, c->r[R_RIP] + i->imm);
-}
-
-static inline int H(do_call_rel)(struct cpu *c, const struct insn *i)
-{
-	return H(call)(c, c->r[R_RIP] + i->imm);
 }
 
 static int H(call_rel)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG_REL(do_call_rel);
 	return H(call)(c, c->r[R_RIP] + i->imm);
 }
 
 static int H(jmp_r)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG(jmp_r);
 	return H(jump)(c, c->r[i->rm]);
 }
 
@@ -127,14 +90,12 @@ static int H(jmp_m)(struct cpu *c, const struct insn *i)
 	T v;
 	int out;
 
-	OR_LONG(jmp_m);
 	out = H(load)(c, i, &v);
 	return unlikely(out) ? out : H(jump)(c, v);
 }
 
 static int H(call_r)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG(call_r);
 	return H(call)(c, c->r[i->rm]);
 }
 
@@ -143,7 +104,6 @@ static int H(call_m)(struct cpu *c, const struct insn *i)
 	T v;
 	int out;
 
-	OR_LONG(call_m);
 	out = H(load)(c, i, &v);
 	return unlikely(out) ? out : H(call)(c, v);
 }
@@ -151,57 +111,39 @@ static int H(call_m)(struct cpu *c, const struct insn *i)
 static int H(ret_near)(struct cpu *c, const struct insn *i)
 {
 	(void)i;
-	OR_LONG(ret_near);
 	return H(ret)(c, 0);
 }
 
 static int H(ret_imm)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG(ret_imm);
 	return H(ret)(c, i->imm & 0xffff);
 }
 
 static int H(loop_any)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG(loop_any);
 	return H(loop)(c, i, true);
 }
 
 static int H(loope)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG(loope);
-	return H(loop)(c, i, c->aflags & AF_ZF);
+	return H(loop)(c, i, (bool)(c->aflags & AF_ZF) == loop_sense(c, i, true));
 }
 
 static int H(loopne)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG(loopne);
-	return H(loop)(c, i, !(c->aflags & AF_ZF));
+	return H(loop)(c, i, (bool)(c->aflags & AF_ZF) == loop_sense(c, i, false));
 }
 
 static int H(jcxz)(struct cpu *c, const struct insn *i)
 {
-	OR_LONG(jcxz);
 	return H(branch)(c, i, !(c->r[RCX] & i->amask));
 }
 
-#define JCC(name, cc)                                                                                                  \
-	static inline int H(do_j##name)(struct cpu *c, const struct insn *i)                                                  \
-	{                                                                                                              \
-		return H(branch)(c, i, flags_cond(cc, c->aflags));                                                     \
-	}                                                                                                              \
-	static int H(j##name)(struct cpu *c, const struct insn *i)                                                     \
-	{                                                                                                              \
-		OR_LONG_REL(do_j##name);                                                                               \
-		return H(branch)(c, i, flags_cond(cc, c->aflags));                                                     \
-	}                                                                                                              \
-	static int H(j##name##_short)(struct cpu *c, const struct insn *i)                                             \
-	{                                                                                                              \
-		OR_LONG(do_j##name);                                                                                   \
-		return H(branch)(c, i, flags_cond(cc, c->aflags));                                                     \
+#define JCC(name, cc)                                               \
+	static int H(j##name)(struct cpu * c, const struct insn *i) \
+	{                                                           \
+		return H(branch)(c, i, flags_cond(cc, c->aflags));  \
 	}
 CONDITIONS(JCC)
 #undef JCC
-#undef OR_LONG
-#undef OR_LONG_REL
 #include "cpu/int_width_end.inc.h"

@@ -4,14 +4,23 @@
 #include "cpu/cpuid.h"
 #include "cpu/int.h"
 
-/* SF ZF PF of al, with the given CF, AF and OF. */
-static void set_adjust_flags(struct cpu *c, u8 al, bool cf, bool af, bool of)
-{
-	u16 f;
+/* The adjustments are additions and subtractions to this silicon, flags and all: of AL, or of AX before AAA and AAS
+ * clear AL's high digit. CF and AF are then as the manual says. */
+#define ADJUST(name, bits)                                                                                 \
+	static u##bits adjust_##name##_##bits(struct cpu *c, u##bits a, u##bits by)                        \
+	{                                                                                                  \
+		asm(#name " %[by], %[a]" FLAGS_SAVE : [a] "+r"(a), "=a"(c->aflags) : [by] "r"(by) : "cc"); \
+		return a;                                                                                  \
+	}
+ADJUST(add, 8)
+ADJUST(sub, 8)
+ADJUST(add, 16)
+ADJUST(sub, 16)
+#undef ADJUST
 
-	asm("testb %[al], %[al]" FLAGS_SAVE : "=a"(f) : [al] "r"(al) : "cc");
-	f &= AF_SF | AF_ZF | AF_PF | 0x0200;
-	c->aflags = (u16)(f | (cf ? AF_CF : 0) | (af ? AF_AF : 0) | (of ? AF_OF : 0));
+static void set_cf_af(struct cpu *c, bool cf, bool af)
+{
+	c->aflags = (u16)((c->aflags & ~(AF_CF | AF_AF)) | (cf ? AF_CF : 0) | (af ? AF_AF : 0));
 }
 
 static void set_al(struct cpu *c, u8 al)
@@ -26,36 +35,24 @@ static void set_ax(struct cpu *c, unsigned ax)
 
 int x86_daa_8(struct cpu *c, const struct insn *i)
 {
-	u8 old = (u8)c->r[RAX], al = old;
-	bool cf = c->aflags & AF_CF, af = (al & 15) > 9 || (c->aflags & AF_AF);
+	u8 al = (u8)c->r[RAX];
+	bool af = (al & 15) > 9 || (c->aflags & AF_AF), cf = al > 0x99 || (c->aflags & AF_CF);
 
 	(void)i;
-	if (af)
-		al += 6;
-	cf = cf || old > 0x99;
-	if (cf)
-		al += 0x60;
-	set_al(c, al);
-	set_adjust_flags(c, al, cf, af, false);
+	set_al(c, adjust_add_8(c, al, (u8)((af ? 6 : 0) + (cf ? 0x60 : 0))));
+	set_cf_af(c, cf, af);
 	return OUT_DONE;
 }
 
+/* A borrow from the low digit sets CF, too. */
 int x86_das_8(struct cpu *c, const struct insn *i)
 {
-	u8 old = (u8)c->r[RAX], al = old;
-	bool cf0 = c->aflags & AF_CF, af = (al & 15) > 9 || (c->aflags & AF_AF), cf = false;
+	u8 al = (u8)c->r[RAX];
+	bool af = (al & 15) > 9 || (c->aflags & AF_AF), cf = al > 0x99 || (c->aflags & AF_CF);
 
 	(void)i;
-	if (af) {
-		cf = cf0 || al < 6;
-		al -= 6;
-	}
-	if (old > 0x99 || cf0) {
-		al -= 0x60;
-		cf = true;
-	}
-	set_al(c, al);
-	set_adjust_flags(c, al, cf, af, false);
+	set_al(c, adjust_sub_8(c, al, (u8)((af ? 6 : 0) + (cf ? 0x60 : 0))));
+	set_cf_af(c, cf || (af && al < 6), af);
 	return OUT_DONE;
 }
 
@@ -65,10 +62,9 @@ int x86_aaa_8(struct cpu *c, const struct insn *i)
 	bool adjust = (ax & 15) > 9 || (c->aflags & AF_AF);
 
 	(void)i;
-	if (adjust)
-		ax += 0x106;
+	ax = adjust_add_16(c, ax, adjust ? 0x106 : 0);
+	set_cf_af(c, adjust, adjust);
 	set_ax(c, ax & 0xff0f);
-	set_adjust_flags(c, ax & 0x0f, adjust, adjust, false);
 	return OUT_DONE;
 }
 
@@ -78,10 +74,9 @@ int x86_aas_8(struct cpu *c, const struct insn *i)
 	bool adjust = (ax & 15) > 9 || (c->aflags & AF_AF);
 
 	(void)i;
-	if (adjust)
-		ax -= 0x106;
+	ax = adjust_sub_16(c, ax, adjust ? 0x106 : 0);
+	set_cf_af(c, adjust, adjust);
 	set_ax(c, ax & 0xff0f);
-	set_adjust_flags(c, ax & 0x0f, adjust, adjust, false);
 	return OUT_DONE;
 }
 
@@ -92,16 +87,15 @@ int x86_aam_8(struct cpu *c, const struct insn *i)
 	if (!base)
 		return cpu_raise(c, EXC_DE);
 	set_ax(c, (unsigned)(al / base) << 8 | al % base);
-	set_adjust_flags(c, al % base, false, false, false);
+	adjust_add_8(c, al % base, 0);
 	return OUT_DONE;
 }
 
 int x86_aad_8(struct cpu *c, const struct insn *i)
 {
-	u8 al = (u8)(c->r[RAX] + (u8)(c->r[RAX] >> 8) * (u8)i->imm);
+	u8 high = (u8)((u8)(c->r[RAX] >> 8) * (u8)i->imm);
 
-	set_ax(c, al);
-	set_adjust_flags(c, al, false, false, false);
+	set_ax(c, adjust_add_8(c, (u8)c->r[RAX], high));
 	return OUT_DONE;
 }
 

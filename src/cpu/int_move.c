@@ -12,15 +12,15 @@
 #define W 64
 #include "cpu/int_move.inc.h"
 
-#define SETCC(name, cc)                                                                                                \
-	int x86_set##name##_m_8(struct cpu *c, const struct insn *i)                                                   \
-	{                                                                                                              \
-		return store_8(c, i, flags_cond(cc, c->aflags));                                                       \
-	}                                                                                                              \
-	int x86_set##name##_r_8(struct cpu *c, const struct insn *i)                                                   \
-	{                                                                                                              \
-		set_8(c, i->rm8, flags_cond(cc, c->aflags));                                                           \
-		return OUT_DONE;                                                                                       \
+#define SETCC(name, cc)                                              \
+	int x86_set##name##_m_8(struct cpu *c, const struct insn *i) \
+	{                                                            \
+		return store_8(c, i, flags_cond(cc, c->aflags));     \
+	}                                                            \
+	int x86_set##name##_r_8(struct cpu *c, const struct insn *i) \
+	{                                                            \
+		set_8(c, i->rm8, flags_cond(cc, c->aflags));         \
+		return OUT_DONE;                                     \
 	}
 CONDITIONS(SETCC)
 #undef SETCC

@@ -71,19 +71,19 @@ int X(lea)(struct cpu *c, const struct insn *i)
 }
 
 /* Into a register of this width from a narrower source. */
-#define EXTEND(name, from, src, type)                                                                                  \
-	int X(name##_m)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		u##from v;                                                                                             \
-		int out = load_##from(c, i, &v);                                                                       \
-		if (likely(!out))                                                                                      \
-			H(set)(c, REG(i), (T)(type)v);                                                                 \
-		return out;                                                                                            \
-	}                                                                                                              \
-	int X(name##_r)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		H(set)(c, REG(i), (T)(type)get_##from(c, i->src));                                                     \
-		return OUT_DONE;                                                                                       \
+#define EXTEND(name, from, src, type)                              \
+	int X(name##_m)(struct cpu * c, const struct insn *i)      \
+	{                                                          \
+		u##from v;                                         \
+		int out = load_##from(c, i, &v);                   \
+		if (likely(!out))                                  \
+			H(set)(c, REG(i), (T)(type)v);             \
+		return out;                                        \
+	}                                                          \
+	int X(name##_r)(struct cpu * c, const struct insn *i)      \
+	{                                                          \
+		H(set)(c, REG(i), (T)(type)get_##from(c, i->src)); \
+		return OUT_DONE;                                   \
 	}
 
 EXTEND(movzx8, 8, rm8, u8)
@@ -93,19 +93,19 @@ EXTEND(movsx16, 16, rm, s16)
 #undef EXTEND
 
 /* CMOVcc reads its source and writes its destination whatever the condition says. */
-#define CMOV(name, cc)                                                                                                 \
-	int X(cmov##name##_m)(struct cpu *c, const struct insn *i)                                                     \
-	{                                                                                                              \
-		T v;                                                                                                   \
-		int out = H(load)(c, i, &v);                                                                           \
-		if (likely(!out))                                                                                      \
-			H(set)(c, REG(i), flags_cond(cc, c->aflags) ? v : H(get)(c, REG(i)));                          \
-		return out;                                                                                            \
-	}                                                                                                              \
-	int X(cmov##name##_r)(struct cpu *c, const struct insn *i)                                                     \
-	{                                                                                                              \
-		H(set)(c, REG(i), H(get)(c, flags_cond(cc, c->aflags) ? RM(i) : REG(i)));                              \
-		return OUT_DONE;                                                                                       \
+#define CMOV(name, cc)                                                                        \
+	int X(cmov##name##_m)(struct cpu * c, const struct insn *i)                           \
+	{                                                                                     \
+		T v;                                                                          \
+		int out = H(load)(c, i, &v);                                                  \
+		if (likely(!out))                                                             \
+			H(set)(c, REG(i), flags_cond(cc, c->aflags) ? v : H(get)(c, REG(i))); \
+		return out;                                                                   \
+	}                                                                                     \
+	int X(cmov##name##_r)(struct cpu * c, const struct insn *i)                           \
+	{                                                                                     \
+		H(set)(c, REG(i), H(get)(c, flags_cond(cc, c->aflags) ? RM(i) : REG(i)));     \
+		return OUT_DONE;                                                              \
 	}
 CONDITIONS(CMOV)
 #undef CMOV

@@ -5,18 +5,18 @@
 
 /* rAX and rDX as the host instruction needs and leaves them; a byte operation uses AX alone. The guest's flags are
  * loaded because only CF and OF of a product are defined, and nothing of a quotient's. */
-#define MUL_OP(name)                                                                                                   \
-	static inline void H(host_##name)(struct cpu *c, T b)                                                          \
-	{                                                                                                              \
-		u64 lo = c->r[RAX], hi = c->r[RDX];                                                                    \
-		u16 f = c->aflags;                                                                                     \
-		asm(FLAGS_LOAD "mov %[lo], %%rax\n\t" #name " %[b]\n\tmov %%rax, %[lo]" FLAGS_SAVE                     \
-		    : [lo] "+&r"(lo), "+&d"(hi), "+a"(f)                                                               \
-		    : [b] "r"(b)                                                                                       \
-		    : "cc");                                                                                           \
-		c->r[RAX] = lo;                                                                                        \
-		c->r[RDX] = hi;                                                                                        \
-		c->aflags = f;                                                                                         \
+#define MUL_OP(name)                                                                               \
+	static inline void H(host_##name)(struct cpu * c, T b)                                     \
+	{                                                                                          \
+		u64 lo = c->r[RAX], hi = c->r[RDX];                                                \
+		u16 f = c->aflags;                                                                 \
+		asm(FLAGS_LOAD "mov %[lo], %%rax\n\t" #name " %[b]\n\tmov %%rax, %[lo]" FLAGS_SAVE \
+		    : [lo] "+&r"(lo), "+&d"(hi), "+a"(f)                                           \
+		    : [b] "r"(b)                                                                   \
+		    : "cc");                                                                       \
+		c->r[RAX] = lo;                                                                    \
+		c->r[RDX] = hi;                                                                    \
+		c->aflags = f;                                                                     \
 	}
 MUL_OP(mul)
 MUL_OP(imul)
@@ -108,16 +108,16 @@ static inline int H(do_idiv)(struct cpu *c, T b)
 	return OUT_DONE;
 }
 
-#define MUL_FORMS(name)                                                                                                \
-	int X(name##_m)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		T v;                                                                                                   \
-		int out = H(load)(c, i, &v);                                                                           \
-		return unlikely(out) ? out : H(do_##name)(c, v);                                                       \
-	}                                                                                                              \
-	int X(name##_r)(struct cpu *c, const struct insn *i)                                                           \
-	{                                                                                                              \
-		return H(do_##name)(c, H(get)(c, RM(i)));                                                              \
+#define MUL_FORMS(name)                                          \
+	int X(name##_m)(struct cpu * c, const struct insn *i)    \
+	{                                                        \
+		T v;                                             \
+		int out = H(load)(c, i, &v);                     \
+		return unlikely(out) ? out : H(do_##name)(c, v); \
+	}                                                        \
+	int X(name##_r)(struct cpu * c, const struct insn *i)    \
+	{                                                        \
+		return H(do_##name)(c, H(get)(c, RM(i)));        \
 	}
 MUL_FORMS(mul)
 MUL_FORMS(imul)

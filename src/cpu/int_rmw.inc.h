@@ -14,7 +14,7 @@ static bool H(cas)(void *p, T *old, T val)
 	return ok;
 }
 
-static void H(rmw_host)(void *p, H(rmw_fn) *op, T b, T k, T *old, u16 *f)
+static void H(rmw_host)(void *p, H(rmw_fn) * op, T b, T k, T *old, u16 *f)
 {
 	const u16 f0 = *f;
 	T v = *(volatile H(guest) *)p, val;
@@ -26,7 +26,7 @@ static void H(rmw_host)(void *p, H(rmw_fn) *op, T b, T k, T *old, u16 *f)
 	*old = v;
 }
 
-static int H(rmw_bus)(struct cpu *c, u64 lin, unsigned acc, H(rmw_fn) *op, T b, T k, T *old, u16 *f)
+static int H(rmw_bus)(struct cpu *c, u64 lin, unsigned acc, H(rmw_fn) * op, T b, T k, T *old, u16 *f)
 {
 	const u16 f0 = *f;
 	T v, val, seen = 0;
@@ -45,7 +45,7 @@ static int H(rmw_bus)(struct cpu *c, u64 lin, unsigned acc, H(rmw_fn) *op, T b, 
 	return out ? out : OUT_AGAIN;
 }
 
-int H(int_rmw_slow)(struct cpu *c, u64 lin, unsigned acc, bool lock, H(rmw_fn) *op, T b, T k, T *old, u16 *f)
+int H(int_rmw_slow)(struct cpu *c, u64 lin, unsigned acc, bool lock, H(rmw_fn) * op, T b, T k, T *old, u16 *f)
 {
 	T val;
 	int out = OUT_DONE;

@@ -3,36 +3,36 @@
  */
 #include "cpu/int_width.inc.h"
 
-#define SHIFT_OP(name)                                                                                                 \
-	static inline T H(name)(u16 *f, T a, T b, T k)                                                                 \
-	{                                                                                                              \
-		(void)k;                                                                                               \
-		asm(FLAGS_LOAD #name " %%cl, %[a]" FLAGS_SAVE : [a] "+r"(a), "+a"(*f) : "c"((u8)b) : "cc");            \
-		return a;                                                                                              \
-	}                                                                                                              \
-	int X(name##_m1)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmw)(c, i, H(name), 1, 0);                                                                    \
-	}                                                                                                              \
-	int X(name##_r1)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmr)(c, RM(i), H(name), 1, 0);                                                                \
-	}                                                                                                              \
-	int X(name##_mc)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmw)(c, i, H(name), (u8)c->r[RCX], 0);                                                        \
-	}                                                                                                              \
-	int X(name##_rc)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmr)(c, RM(i), H(name), (u8)c->r[RCX], 0);                                                    \
-	}                                                                                                              \
-	int X(name##_mi)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmw)(c, i, H(name), (u8)i->imm, 0);                                                           \
-	}                                                                                                              \
-	int X(name##_ri)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmr)(c, RM(i), H(name), (u8)i->imm, 0);                                                       \
+#define SHIFT_OP(name)                                                                                      \
+	static inline T H(name)(u16 * f, T a, T b, T k)                                                     \
+	{                                                                                                   \
+		(void)k;                                                                                    \
+		asm(FLAGS_LOAD #name " %%cl, %[a]" FLAGS_SAVE : [a] "+r"(a), "+a"(*f) : "c"((u8)b) : "cc"); \
+		return a;                                                                                   \
+	}                                                                                                   \
+	int X(name##_m1)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmw)(c, i, H(name), 1, 0);                                                         \
+	}                                                                                                   \
+	int X(name##_r1)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmr)(c, RM(i), H(name), 1, 0);                                                     \
+	}                                                                                                   \
+	int X(name##_mc)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmw)(c, i, H(name), (u8)c->r[RCX], 0);                                             \
+	}                                                                                                   \
+	int X(name##_rc)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmr)(c, RM(i), H(name), (u8)c->r[RCX], 0);                                         \
+	}                                                                                                   \
+	int X(name##_mi)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmw)(c, i, H(name), (u8)i->imm, 0);                                                \
+	}                                                                                                   \
+	int X(name##_ri)(struct cpu * c, const struct insn *i)                                              \
+	{                                                                                                   \
+		return H(rmr)(c, RM(i), H(name), (u8)i->imm, 0);                                            \
 	}
 
 SHIFT_OP(rol)
@@ -44,30 +44,30 @@ SHIFT_OP(shr)
 SHIFT_OP(sar)
 
 #if W != 8
-#define SHIFT_DOUBLE_OP(name)                                                                                          \
-	static inline T H(name)(u16 *f, T a, T b, T k)                                                                 \
-	{                                                                                                              \
-		asm(FLAGS_LOAD #name " %%cl, %[b], %[a]" FLAGS_SAVE                                                    \
-		    : [a] "+r"(a), "+a"(*f)                                                                            \
-		    : [b] "r"(b), "c"((u8)k)                                                                           \
-		    : "cc");                                                                                           \
-		return a;                                                                                              \
-	}                                                                                                              \
-	int X(name##_mc)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmw)(c, i, H(name), H(get)(c, REG(i)), (u8)c->r[RCX]);                                        \
-	}                                                                                                              \
-	int X(name##_rc)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), (u8)c->r[RCX]);                                    \
-	}                                                                                                              \
-	int X(name##_mi)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmw)(c, i, H(name), H(get)(c, REG(i)), (u8)i->imm);                                           \
-	}                                                                                                              \
-	int X(name##_ri)(struct cpu *c, const struct insn *i)                                                          \
-	{                                                                                                              \
-		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), (u8)i->imm);                                       \
+#define SHIFT_DOUBLE_OP(name)                                                       \
+	static inline T H(name)(u16 * f, T a, T b, T k)                             \
+	{                                                                           \
+		asm(FLAGS_LOAD #name " %%cl, %[b], %[a]" FLAGS_SAVE                 \
+		    : [a] "+r"(a), "+a"(*f)                                         \
+		    : [b] "r"(b), "c"((u8)k)                                        \
+		    : "cc");                                                        \
+		return a;                                                           \
+	}                                                                           \
+	int X(name##_mc)(struct cpu * c, const struct insn *i)                      \
+	{                                                                           \
+		return H(rmw)(c, i, H(name), H(get)(c, REG(i)), (u8)c->r[RCX]);     \
+	}                                                                           \
+	int X(name##_rc)(struct cpu * c, const struct insn *i)                      \
+	{                                                                           \
+		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), (u8)c->r[RCX]); \
+	}                                                                           \
+	int X(name##_mi)(struct cpu * c, const struct insn *i)                      \
+	{                                                                           \
+		return H(rmw)(c, i, H(name), H(get)(c, REG(i)), (u8)i->imm);        \
+	}                                                                           \
+	int X(name##_ri)(struct cpu * c, const struct insn *i)                      \
+	{                                                                           \
+		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), (u8)i->imm);    \
 	}
 
 SHIFT_DOUBLE_OP(shld)

@@ -91,10 +91,11 @@ static inline void H(compare)(struct cpu *c, T a, T b)
 static inline int H(cmps_one)(struct cpu *c, const struct insn *i)
 {
 	T a, b;
-	int out = H(load_src)(c, i, &a);
+	bool dst_first = cmps_dst_first(c, i, W);
+	int out = dst_first ? H(load_dst)(c, i, &b) : H(load_src)(c, i, &a);
 
 	if (likely(!out))
-		out = H(load_dst)(c, i, &b);
+		out = dst_first ? H(load_src)(c, i, &a) : H(load_dst)(c, i, &b);
 	if (unlikely(out))
 		return out;
 	H(compare)(c, a, b);
@@ -122,7 +123,8 @@ static inline int H(scas_one)(struct cpu *c, const struct insn *i)
 
 static u64 H(movs_run)(struct cpu *c, const struct insn *i, u64 n)
 {
-	u8 *from = string_run(c, i, i->seg, RSI, BYTES, false, &n), *to = string_run(c, i, SEG_ES, RDI, BYTES, true, &n);
+	u8 *from = string_run(c, i, i->seg, RSI, BYTES, false, &n),
+	   *to = string_run(c, i, SEG_ES, RDI, BYTES, true, &n);
 	u64 done = n;
 
 	if (!from || !to)
@@ -163,17 +165,17 @@ static u64 H(lods_run)(struct cpu *c, const struct insn *i, u64 n)
 	return n;
 }
 
-#define COMPARE_RUN(insn, outs, ins)                                                                                   \
-	do {                                                                                                           \
-		bool down = c->rflags & FLAG_DF, ne = i->flags & INSN_REPNE;                                           \
-		if (down && ne)                                                                                        \
-			asm volatile("std\n\trepne " insn SFX "\n\tcld" FLAGS_SAVE : outs : ins : "memory", "cc");     \
-		else if (down)                                                                                         \
-			asm volatile("std\n\trepe " insn SFX "\n\tcld" FLAGS_SAVE : outs : ins : "memory", "cc");      \
-		else if (ne)                                                                                           \
-			asm volatile("repne " insn SFX FLAGS_SAVE : outs : ins : "memory", "cc");                      \
-		else                                                                                                   \
-			asm volatile("repe " insn SFX FLAGS_SAVE : outs : ins : "memory", "cc");                       \
+#define COMPARE_RUN(insn, outs, ins)                                                                           \
+	do {                                                                                                   \
+		bool down = c->rflags & FLAG_DF, ne = i->flags & INSN_REPNE;                                   \
+		if (down && ne)                                                                                \
+			asm volatile("std\n\trepne " insn SFX "\n\tcld" FLAGS_SAVE:outs:ins : "memory", "cc"); \
+		else if (down)                                                                                 \
+			asm volatile("std\n\trepe " insn SFX "\n\tcld" FLAGS_SAVE:outs:ins : "memory", "cc");  \
+		else if (ne)                                                                                   \
+			asm volatile("repne " insn SFX FLAGS_SAVE:outs:ins : "memory", "cc");                  \
+		else                                                                                           \
+			asm volatile("repe " insn SFX FLAGS_SAVE:outs:ins : "memory", "cc");                   \
 	} while (0)
 #define COMMA ,
 
@@ -184,7 +186,7 @@ static u64 H(cmps_run)(struct cpu *c, const struct insn *i, u64 n)
 
 	if (!a || !b)
 		return 0;
-	COMPARE_RUN("cmps", "+S"(a) COMMA "+D"(b) COMMA "+c"(left) COMMA "+a"(ax), );
+	COMPARE_RUN("cmps", "+S"(a)COMMA "+D"(b)COMMA "+c"(left)COMMA "+a"(ax), );
 	c->aflags = (u16)ax;
 	string_advance(c, i, RSI, H(step)(c) * (s64)(n - left));
 	string_advance(c, i, RDI, H(step)(c) * (s64)(n - left));
@@ -198,7 +200,7 @@ static u64 H(scas_run)(struct cpu *c, const struct insn *i, u64 n)
 
 	if (!b)
 		return 0;
-	COMPARE_RUN("scas", "+D"(b) COMMA "+c"(left) COMMA "+a"(ax), );
+	COMPARE_RUN("scas", "+D"(b)COMMA "+c"(left)COMMA "+a"(ax), );
 	c->aflags = (u16)ax;
 	string_advance(c, i, RDI, H(step)(c) * (s64)(n - left));
 	return n - left;
@@ -206,26 +208,26 @@ static u64 H(scas_run)(struct cpu *c, const struct insn *i, u64 n)
 
 /* ---- the instructions --------------------------------------------------------------------------------------- */
 
-#define STRING_OP(name, more)                                                                                          \
-	static int H(rep_##name)(struct cpu *c, const struct insn *i)                                                  \
-	{                                                                                                              \
-		u64 n = c->r[RCX] & i->amask, done;                                                                    \
-		int out;                                                                                               \
-		if (!n)                                                                                                \
-			return string_empty(c, i);                                                                     \
-		done = string_single(c) ? 0 : H(name##_run)(c, i, n);                                                  \
-		if (!done) {                                                                                           \
-			out = H(name##_one)(c, i);                                                                     \
-			if (unlikely(out))                                                                             \
-				return out;                                                                            \
-			done = 1;                                                                                      \
-		}                                                                                                      \
-		string_advance(c, i, RCX, -(s64)done);                                                                 \
-		return n != done && (more) ? OUT_AGAIN : OUT_DONE;                                                     \
-	}                                                                                                              \
-	static int H(name)(struct cpu *c, const struct insn *i)                                                        \
-	{                                                                                                              \
-		return unlikely(i->flags & (INSN_REP | INSN_REPNE)) ? H(rep_##name)(c, i) : H(name##_one)(c, i);       \
+#define STRING_OP(name, more)                                                                                    \
+	static int H(rep_##name)(struct cpu * c, const struct insn *i)                                           \
+	{                                                                                                        \
+		u64 n = c->r[RCX] & i->amask, done;                                                              \
+		int out;                                                                                         \
+		if (!n)                                                                                          \
+			return string_empty(c, i);                                                               \
+		done = string_single(c) ? 0 : H(name##_run)(c, i, n);                                            \
+		if (!done) {                                                                                     \
+			out = H(name##_one)(c, i);                                                               \
+			if (unlikely(out))                                                                       \
+				return out;                                                                      \
+			done = 1;                                                                                \
+		}                                                                                                \
+		string_advance(c, i, RCX, -(s64)done);                                                           \
+		return n != done && (more) ? OUT_AGAIN : OUT_DONE;                                               \
+	}                                                                                                        \
+	static int H(name)(struct cpu * c, const struct insn *i)                                                 \
+	{                                                                                                        \
+		return unlikely(i->flags & (INSN_REP | INSN_REPNE)) ? H(rep_##name)(c, i) : H(name##_one)(c, i); \
 	}
 
 STRING_OP(movs, true)

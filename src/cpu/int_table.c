@@ -5,8 +5,14 @@
 #define ROW(map, opcode, ext, pfx, flags, mem, reg) { map, opcode, ext, pfx, flags, 0, mem, reg },
 #define B(f) OPFN_B(x86_##f)
 #define SZ(f) OPFN_SZ(x86_##f)
-#define Y(f) { NULL, NULL, x86_##f##_32, x86_##f##_64 }
-#define W2(f) { NULL, x86_##f##_16, x86_##f##_32, NULL }
+#define Y(f)                                           \
+	{                                              \
+		NULL, NULL, x86_##f##_32, x86_##f##_64 \
+	}
+#define W2(f)                                          \
+	{                                              \
+		NULL, x86_##f##_16, x86_##f##_32, NULL \
+	}
 #define ALL(f) OPFN_ALL(x86_##f)
 #define NONE OPFN_NONE
 

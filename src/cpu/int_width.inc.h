@@ -89,7 +89,7 @@ static inline int H(store)(struct cpu *c, const struct insn *i, T v)
 
 /* Replaces the operand at lin by op(f, it, b, k), atomically if lock; *old is what was there. Commits memory only. */
 static inline __attribute__((always_inline)) int H(rmw_at)(struct cpu *c, u64 lin, unsigned acc, bool lock,
-							   H(rmw_fn) *op, T b, T k, T *old, u16 *f)
+							   H(rmw_fn) * op, T b, T k, T *old, u16 *f)
 {
 	volatile H(guest) *p = tlb_hit_w(c, lin, BYTES);
 
@@ -101,7 +101,7 @@ static inline __attribute__((always_inline)) int H(rmw_at)(struct cpu *c, u64 li
 }
 
 /* The usual read-modify-write instruction: memory operand, second source b, flags committed with it. */
-static inline __attribute__((always_inline)) int H(rmw)(struct cpu *c, const struct insn *i, H(rmw_fn) *op, T b, T k)
+static inline __attribute__((always_inline)) int H(rmw)(struct cpu *c, const struct insn *i, H(rmw_fn) * op, T b, T k)
 {
 	u64 lin;
 	u16 f = c->aflags;
@@ -117,7 +117,7 @@ static inline __attribute__((always_inline)) int H(rmw)(struct cpu *c, const str
 }
 
 /* The same on a register. */
-static inline __attribute__((always_inline)) int H(rmr)(struct cpu *c, unsigned r, H(rmw_fn) *op, T b, T k)
+static inline __attribute__((always_inline)) int H(rmr)(struct cpu *c, unsigned r, H(rmw_fn) * op, T b, T k)
 {
 	u16 f = c->aflags;
 	T v = op(&f, H(get)(c, r), b, k);

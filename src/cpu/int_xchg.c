@@ -29,7 +29,7 @@ static int cmpxchg_pair(struct cpu *c, const struct insn *i, u64 lin, void *seen
 
 	if (unlikely(out))
 		return out;
-	if (likely(p)) {
+	if (likely(p && !((uintptr_t)p & (size - 1)))) {
 		set_zf(c, host(p, seen, val));
 		return OUT_DONE;
 	}

@@ -110,10 +110,10 @@ int X(cmpxchg_rr)(struct cpu *c, const struct insn *i)
 	return OUT_DONE;
 }
 #else
-#define HOST_CMPXCHG(mod)                                                                                              \
-	asm("mov %[acc], %%rax\n\tcmpxchg %" mod "[src], %" mod "[dst]\n\tmov %%rax, %[acc]" FLAGS_SAVE                \
-	    : [acc] "+&r"(acc), [dst] "+&r"(dst), "=&a"(f)                                                             \
-	    : [src] "r"(src)                                                                                           \
+#define HOST_CMPXCHG(mod)                                                                               \
+	asm("mov %[acc], %%rax\n\tcmpxchg %" mod "[src], %" mod "[dst]\n\tmov %%rax, %[acc]" FLAGS_SAVE \
+	    : [acc] "+&r"(acc), [dst] "+&r"(dst), "=&a"(f)                                              \
+	    : [src] "r"(src)                                                                            \
 	    : "cc")
 
 /* On the host with whole registers, for the upper halves that a doubleword form may or may not clear. */
