@@ -14,25 +14,25 @@
 #define PM_TIMER_HZ 3579545ull
 #define ACPIPM_BASE 0x600
 #define ACPIPM_SIZE 64
-#define ACPIPM_GPE0 12			/* offset of GPE0_BLK, 4 bytes: status, enable */
+#define ACPIPM_GPE0 12 /* offset of GPE0_BLK, 4 bytes: status, enable */
 #define ACPIPM_SMI_CMD 0xb2
-#define ACPIPM_ENABLE 0xf1		/* what FADT tells to write to SMI_CMD */
+#define ACPIPM_ENABLE 0xf1 /* what FADT tells to write to SMI_CMD */
 #define ACPIPM_DISABLE 0xf0
-#define ACPIPM_SLP_S5 0			/* SLP_TYP of soft off */
+#define ACPIPM_SLP_S5 0 /* SLP_TYP of soft off */
 
 struct acpipm {
 	u16 pm1_sts, pm1_en, pm1_cnt;
 	u16 gpe_sts, gpe_en;
 	u16 gpe_lines;
 	u8 apm_cmd, apm_sts;
-	bool wide;			/* PM timer of 32 bits (TMR_VAL_EXT) */
-	u64 overflow_seen;		/* half periods of the timer already turned into TMR_STS */
-	u16 base;			/* 0: not decoded */
+	bool wide;	   /* PM timer of 32 bits (TMR_VAL_EXT) */
+	u64 overflow_seen; /* half periods of the timer already turned into TMR_STS */
+	u16 base;	   /* 0: not decoded */
 	struct mem *mem;
 	const struct clock *clock;
 	struct timer timer;
 	struct irq sci;
-	struct call power_off;		/* arg: SLP_TYP, ACPIPM_SLP_S5 */
+	struct call power_off; /* arg: SLP_TYP, ACPIPM_SLP_S5 */
 };
 
 struct acpipm *acpipm_new(struct mem *m, const struct clock *clock, struct timerq *q, bool wide, struct irq sci,

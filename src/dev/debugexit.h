@@ -10,7 +10,7 @@
 #define DEBUGEXIT_PORT 0xf4
 
 struct debugexit {
-	struct call leave;	/* arg: V as written */
+	struct call leave; /* arg: V as written */
 };
 
 /* Four ports from port on. */

@@ -26,9 +26,9 @@ static inline void call_make(const struct call *c, unsigned arg)
 
 /* The argument of a reset call. */
 enum reset_kind {
-	RESET_INIT,	/* processors only: i8042 pulse, port 0x92, 0xcf9 soft reset */
-	RESET_HARD,	/* the whole board keeps power: 0xcf9 hard reset */
-	RESET_POWER,	/* power is cycled: 0xcf9 full reset */
+	RESET_INIT,  /* processors only: i8042 pulse, port 0x92, 0xcf9 soft reset */
+	RESET_HARD,  /* the whole board keeps power: 0xcf9 hard reset */
+	RESET_POWER, /* power is cycled: 0xcf9 full reset */
 };
 
 /* Zeroed, or NULL with the sentence. */

@@ -9,7 +9,7 @@
 #include "mem/mem.h"
 
 struct ferr {
-	bool ferr, ignne, pending;	/* FERR# and IGNNE# as asserted; IRQ 13 */
+	bool ferr, ignne, pending; /* FERR# and IGNNE# as asserted; IRQ 13 */
 	struct irq irq13;
 };
 

@@ -103,8 +103,8 @@ static void dma_run(struct fwcfg *f, u64 gpa)
 		return;
 	result = dma_command(f, __builtin_bswap32(block.control), __builtin_bswap32(block.len),
 			     __builtin_bswap64(block.address))
-			 ? __builtin_bswap32(DMA_ERROR)
-			 : 0;
+		     ? __builtin_bswap32(DMA_ERROR)
+		     : 0;
 	mem_write(f->mem, gpa, &result, sizeof(result));
 }
 

@@ -27,7 +27,7 @@ enum fwcfg_key {
 struct fwcfg_item {
 	u8 *data;
 	u32 len;
-	bool writable;		/* by DMA */
+	bool writable; /* by DMA */
 };
 
 struct fwcfg {
@@ -35,7 +35,7 @@ struct fwcfg {
 	struct fwcfg_item item[FWCFG_ITEMS];
 	unsigned files;
 	u16 selector;
-	u32 offset;		/* into the selected item */
+	u32 offset; /* into the selected item */
 	u32 dma_high;
 };
 

@@ -14,23 +14,23 @@
 #define HPET_PERIOD_FS 10000000u
 #define HPET_HZ 100000000ull
 #define HPET_ID 0x8086a201u	/* revision 1, three timers, 64 bits, legacy replacement, vendor 8086 */
-#define HPET_ROUTES 0x00f00000u	/* I/O APIC inputs 20 to 23 */
+#define HPET_ROUTES 0x00f00000u /* I/O APIC inputs 20 to 23 */
 
 struct hpet_timer {
-	u64 config;		/* Tn_CONF: what software may write */
+	u64 config; /* Tn_CONF: what software may write */
 	u64 comparator, period, fsb;
-	u64 armed_from;		/* counter value up to which matches have been seen */
+	u64 armed_from; /* counter value up to which matches have been seen */
 	struct timer timer;
 	struct hpet *hpet;
 };
 
 struct hpet {
 	u64 config, isr;
-	u64 stopped_at;		/* the counter while it does not run */
-	u64 base_ns;		/* VM time at which it stood at stopped_at, while it runs */
-	bool pit_level, rtc_level;	/* what the chips that legacy replacement silences drive */
+	u64 stopped_at;		   /* the counter while it does not run */
+	u64 base_ns;		   /* VM time at which it stood at stopped_at, while it runs */
+	bool pit_level, rtc_level; /* what the chips that legacy replacement silences drive */
 	struct hpet_timer t[HPET_TIMERS];
-	struct irq irq0, irq8;	/* the PIT's and the RTC's lines: routed through here */
+	struct irq irq0, irq8; /* the PIT's and the RTC's lines: routed through here */
 	struct irq gsi[24];
 	struct msi_sink msi;
 	const struct clock *clock;
@@ -38,7 +38,7 @@ struct hpet {
 
 struct hpet_config {
 	struct irq irq0, irq8;
-	struct irq gsi[24];	/* inputs of HPET_ROUTES */
+	struct irq gsi[24]; /* inputs of HPET_ROUTES */
 	struct msi_sink msi;
 };
 

@@ -9,8 +9,11 @@
 #include "dev/pci.h"
 
 /* How firmware routes PIRQA to PIRQD; MADT, _PRT and ELCR follow it. */
-#define PIIX_PIRQ_ROUTES { 10, 10, 11, 11 }
-#define PIIX_LEVEL_IRQS 0x0e20		/* ISA interrupts 5, 9 (SCI), 10, 11: ELCR */
+#define PIIX_PIRQ_ROUTES       \
+	{                      \
+		10, 10, 11, 11 \
+	}
+#define PIIX_LEVEL_IRQS 0x0e20 /* ISA interrupts 5, 9 (SCI), 10, 11: ELCR */
 
 struct i440fx {
 	struct pci_dev host, isa, pm;

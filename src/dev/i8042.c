@@ -276,6 +276,11 @@ void i8042_reset(struct i8042 *k)
 	update_irqs(k);
 }
 
+void i8042_post(struct i8042 *k)
+{
+	write_config(k, CFG_KBD_INT | CFG_AUX_INT | CFG_SYS | CFG_XLATE);
+}
+
 static const struct io_ops data_ops = { .read = data_read, .write = data_write, .max_size = 1 };
 static const struct io_ops command_ops = { .read = status_read, .write = command_write, .max_size = 1 };
 

@@ -156,7 +156,9 @@ static u64 next_rise(const struct i8254_channel *c, u64 t)
 	if (periodic(c)) {
 		rise = t < c->start ? c->start + n : t + n - (t - c->start) % n;
 		/* A new count moves the rise: look again when it takes over. */
-		return c->null_count && c->switch_at > c->start && c->switch_at > t && c->switch_at < rise ? c->switch_at : rise;
+		return c->null_count && c->switch_at > c->start && c->switch_at > t && c->switch_at < rise
+			   ? c->switch_at
+			   : rise;
 	}
 	rise = c->start + n + (mode_of(c) >= 4);
 	return rise > t ? rise : CLOCK_NEVER;

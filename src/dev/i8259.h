@@ -11,22 +11,22 @@
 /* One 8259A. */
 struct i8259_chip {
 	u8 irr, imr, isr;
-	u8 lines;		/* input levels */
-	u8 elcr;		/* 1: level-triggered */
-	u8 icw2;		/* vector base */
+	u8 lines; /* input levels */
+	u8 elcr;  /* 1: level-triggered */
+	u8 icw2;  /* vector base */
 	u8 icw3;
 	u8 icw4;
-	u8 init_step;		/* the ICW that comes next at A0 = 1, 0 when initialised */
+	u8 init_step; /* the ICW that comes next at A0 = 1, 0 when initialised */
 	bool need_icw4, single;
-	u8 lowest;		/* input of lowest priority, 7 after ICW1 */
+	u8 lowest; /* input of lowest priority, 7 after ICW1 */
 	bool rotate_aeoi;
 	bool special_mask;
-	bool poll;		/* the next read is a poll */
-	bool read_isr;		/* OCW3: RIS */
+	bool poll;     /* the next read is a poll */
+	bool read_isr; /* OCW3: RIS */
 };
 
 struct i8259 {
-	struct i8259_chip chip[2];	/* master, slave */
+	struct i8259_chip chip[2]; /* master, slave */
 	struct irq intr;
 	bool intr_level;
 };

@@ -11,11 +11,11 @@
 #define IOAPIC_BASE 0xfec00000ull
 
 struct ioapic {
-	u64 rte[IOAPIC_PINS];	/* redirection table entries, remote IRR at bit 14 */
-	u32 lines;		/* input levels as driven; 1 is the electrical high */
-	u8 select;		/* IOREGSEL */
+	u64 rte[IOAPIC_PINS]; /* redirection table entries, remote IRR at bit 14 */
+	u32 lines;	      /* input levels as driven; 1 is the electrical high */
+	u8 select;	      /* IOREGSEL */
 	u8 id;
-	struct msi_sink out;	/* interrupt messages in MSI format; delivery mode 7 (ExtINT) included */
+	struct msi_sink out; /* interrupt messages in MSI format; delivery mode 7 (ExtINT) included */
 };
 
 struct ioapic *ioapic_new(struct mem *m, u64 base, struct msi_sink out, struct err *e);

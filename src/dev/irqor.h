@@ -7,7 +7,7 @@
 #include "dev/irq.h"
 
 struct irqor {
-	u32 levels;		/* by input, 0 to 31 */
+	u32 levels; /* by input, 0 to 31 */
 	struct irq out;
 };
 

@@ -144,8 +144,7 @@ static void set_clock(struct mc146818 *r, u64 now, u32 ns)
 
 static u64 period_ns(const struct mc146818 *r)
 {
-	static const u16 ticks[16] = { 0,   128, 256,  4,    8,	   16,	 32,   64,
-				       128, 256, 512, 1024, 2048, 4096, 8192, 16384 };
+	static const u16 ticks[16] = { 0, 128, 256, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384 };
 
 	/* In ticks of 32,768 Hz (data sheet table 5). */
 	return ticks[r->ram[R_A] & 15] * NS_PER_SEC / 32768;

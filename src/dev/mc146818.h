@@ -9,17 +9,17 @@
 #include "mem/mem.h"
 
 struct mc146818 {
-	u8 ram[256];		/* registers and CMOS; the ten time registers stand here while updates are inhibited */
-	u8 index, index_hi;	/* as written to 0x70 (bits 6..0) and 0x72 */
-	bool nmi_masked;	/* bit 7 of port 0x70 */
-	s64 offset_s;		/* calendar time (since 1970) minus VM time, in seconds */
-	u32 offset_ns;		/* and the rest, below a second */
-	u64 div_start_ns;	/* VM time at which the divider chain was released */
-	u64 seen_second;	/* seconds and periods already turned into flags */
+	u8 ram[256];	    /* registers and CMOS; the ten time registers stand here while updates are inhibited */
+	u8 index, index_hi; /* as written to 0x70 (bits 6..0) and 0x72 */
+	bool nmi_masked;    /* bit 7 of port 0x70 */
+	s64 offset_s;	    /* calendar time (since 1970) minus VM time, in seconds */
+	u32 offset_ns;	    /* and the rest, below a second */
+	u64 div_start_ns;   /* VM time at which the divider chain was released */
+	u64 seen_second;    /* seconds and periods already turned into flags */
 	u64 seen_period;
 	struct irq irq8;
 	const struct clock *clock;
-	struct timer update;	/* the next second, when UIE or AIE waits for it */
+	struct timer update; /* the next second, when UIE or AIE waits for it */
 	struct timer periodic;
 };
 

@@ -15,15 +15,15 @@
 struct ns16550 {
 	u8 ier, lcr, mcr, lsr, msr, scr, fcr;
 	u16 divisor;
-	bool thre_pending;	/* THRE interrupt not yet seen in IIR */
-	bool timeout;		/* character timeout */
-	u8 rx_errors[UART_FIFO];	/* LSR bits that came with each byte */
+	bool thre_pending;	 /* THRE interrupt not yet seen in IIR */
+	bool timeout;		 /* character timeout */
+	u8 rx_errors[UART_FIFO]; /* LSR bits that came with each byte */
 	u8 rx[UART_FIFO], tx[UART_FIFO];
 	u8 rx_head, rx_count, tx_count;
 	struct irq irq;
 	struct chardev *backend;
 	const struct clock *clock;
-	struct timer timer;	/* character timeout */
+	struct timer timer; /* character timeout */
 };
 
 /* At ports base to base + 7. The UART takes the backend (may be NULL: nothing attached) as its user. */

@@ -5,7 +5,6 @@
  */
 #include "dev/pci.h"
 
-
 enum { OFF_ADDRESS = 0, OFF_RESET = 1, OFF_DATA = 4 };
 
 void pci_set16(struct pci_dev *d, unsigned off, u16 v)
@@ -126,7 +125,8 @@ int pci_add_bar(struct pci_dev *d, unsigned n, enum pci_bar_kind kind, bool pref
 	u64 mask = ~(size - 1);
 	struct pci_bar *bar;
 
-	if (n + wide >= PCI_BARS || kind == PCI_BAR_NONE || d->bar[n].kind || (n && d->bar[n - 1].kind == PCI_BAR_MEM64))
+	if (n + wide >= PCI_BARS || kind == PCI_BAR_NONE || d->bar[n].kind ||
+	    (n && d->bar[n - 1].kind == PCI_BAR_MEM64))
 		return err_set(e, "PCI device %02x has no free BAR %u", d->devfn, n);
 	if ((size & (size - 1)) || size < (io ? 4 : PAGE_SIZE) || size > (io ? 256 : wide ? BIT(40) : BIT(31)))
 		return err_set(e, "a PCI BAR cannot have %llu bytes", (unsigned long long)size);

@@ -2,9 +2,9 @@
  * One PCI bus (PCI Local Bus 3.0) behind configuration mechanism 1 at ports 0xcf8 to 0xcff. Machine lock; windows move
  * under it too, so the caller of a register access must allow the memory table to change (mem.h, invariant 3).
  *
- * A device: pci_register_device(), then pci_add_bar(), pci_add_capability(), pci_add_msi(), pci_add_msix() in any order;
- * after that config space, sizing, decoding and interrupts are kept here. Everything that a guest writes goes through
- * `wmask` (writable bits) and `w1c` (bits cleared by writing 1).
+ * A device: pci_register_device(), then pci_add_bar(), pci_add_capability(), pci_add_msi(), pci_add_msix() in any
+ * order; after that config space, sizing, decoding and interrupts are kept here. Everything that a guest writes goes
+ * through `wmask` (writable bits) and `w1c` (bits cleared by writing 1).
  */
 #ifndef DEV_PCI_H
 #define DEV_PCI_H
@@ -56,20 +56,20 @@ struct pci_bar {
 	enum pci_bar_kind kind;
 	bool prefetchable;
 	u64 size;
-	const struct io_ops *ops;	/* the device's; may be NULL for a window that holds only MSI-X */
+	const struct io_ops *ops; /* the device's; may be NULL for a window that holds only MSI-X */
 	void *opaque;
-	struct io_ops bus_ops;		/* what stands in the memory table */
-	u64 mapped;			/* where it decodes now; PCI_UNMAPPED */
+	struct io_ops bus_ops; /* what stands in the memory table */
+	u64 mapped;	       /* where it decodes now; PCI_UNMAPPED */
 };
 
 #define PCI_UNMAPPED (~0ull)
 
 struct pci_msix {
-	u8 cap;				/* offset of the capability, 0: none */
+	u8 cap; /* offset of the capability, 0: none */
 	u8 bar;
 	u16 vectors;
 	u32 table_off, pba_off;
-	u32 *table;			/* four words a vector: address, address high, data, control */
+	u32 *table; /* four words a vector: address, address high, data, control */
 	u64 *pending;
 };
 
@@ -84,46 +84,46 @@ struct pci_dev_ops {
 
 struct pci_ident {
 	u16 vendor, device, subsys_vendor, subsys;
-	u32 class_code;			/* base class, subclass, interface: 0xbbssii */
+	u32 class_code; /* base class, subclass, interface: 0xbbssii */
 	u8 revision;
-	u8 int_pin;			/* 1 to 4: INTA to INTD, 0: none */
+	u8 int_pin; /* 1 to 4: INTA to INTD, 0: none */
 	bool multifunction;
 };
 
 struct pci_dev {
 	u8 config[256], wmask[256], w1c[256];
-	u8 at_reset[256];		/* what config space is put back to: taken at the first reset */
+	u8 at_reset[256]; /* what config space is put back to: taken at the first reset */
 	const struct pci_dev_ops *ops;
 	void *opaque;
 	struct pci_bus *bus;
 	u8 devfn;
-	u8 cap_last, cap_end;		/* last capability; first free byte behind it */
+	u8 cap_last, cap_end; /* last capability; first free byte behind it */
 	u8 msi_cap;
-	bool intx;			/* the device's wish */
-	bool intx_driven;		/* what the wire shows */
-	bool sealed;			/* at_reset is valid */
+	bool intx;	  /* the device's wish */
+	bool intx_driven; /* what the wire shows */
+	bool sealed;	  /* at_reset is valid */
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix msix;
 };
 
 struct pci_config {
-	struct irq isa_irq[16];		/* PIRQ outputs by ISA interrupt; level, active high */
+	struct irq isa_irq[16]; /* PIRQ outputs by ISA interrupt; level, active high */
 	struct msi_sink msi;
-	struct resetctl *resetctl;	/* port 0xcf9, may be NULL */
+	struct resetctl *resetctl; /* port 0xcf9, may be NULL */
 };
 
 struct pci_bus {
 	struct mem *mem;
 	struct pci_config cfg;
-	u32 address;			/* 0xcf8 */
-	struct pci_dev *dev[256];	/* by devfn */
-	u16 pirq_count[4];		/* devices that drive PIRQA to PIRQD */
-	u8 pirq_route[4];		/* bit 7: not routed; bits 3..0 ISA interrupt */
-	u16 isa_levels;			/* as driven */
+	u32 address;		  /* 0xcf8 */
+	struct pci_dev *dev[256]; /* by devfn */
+	u16 pirq_count[4];	  /* devices that drive PIRQA to PIRQD */
+	u8 pirq_route[4];	  /* bit 7: not routed; bits 3..0 ISA interrupt */
+	u16 isa_levels;		  /* as driven */
 };
 
 struct pci_bus *pci_new(struct mem *m, const struct pci_config *cfg, struct err *e);
-void pci_free(struct pci_bus *b);	/* devices are their owners' */
+void pci_free(struct pci_bus *b); /* devices are their owners' */
 void pci_reset(struct pci_bus *b);
 
 /* Clears *d, gives it an identity and a place. d, ops and opaque must live as long as the bus. */

@@ -10,8 +10,8 @@
 
 struct port92 {
 	u8 value;
-	struct irq a20;		/* level: this port opens the gate; the board ORs it with the keyboard controller's */
-	struct call reset;	/* RESET_INIT */
+	struct irq a20;	   /* level: this port opens the gate; the board ORs it with the keyboard controller's */
+	struct call reset; /* RESET_INIT */
 };
 
 struct port92 *port92_new(struct mem *m, struct irq a20, struct call reset, struct err *e);

@@ -9,7 +9,7 @@
 
 struct resetctl {
 	u8 value;
-	struct call reset;	/* enum reset_kind */
+	struct call reset; /* enum reset_kind */
 };
 
 void resetctl_init(struct resetctl *r, struct call reset);

@@ -20,7 +20,7 @@
 struct testdev {
 	u32 scratch;
 	struct irq lines[TESTDEV_LINES];
-	struct call flush;	/* arg: the page's guest-physical address; may do nothing where caches cannot be stale */
+	struct call flush; /* arg: the page's guest-physical address; may do nothing where caches cannot be stale */
 	u8 window[TESTDEV_WINDOW];
 };
 

@@ -16,16 +16,16 @@
 #define MPTABLE_SIZE 0x8000u
 
 struct acpi_config {
-	unsigned cpus;			/* APIC IDs are 0 to cpus - 1 */
-	bool pci;			/* bus 0 with the PIIX3 ISA bridge at 00:01.0 */
-	bool hpet;			/* at 0xfed00000 */
+	unsigned cpus; /* APIC IDs are 0 to cpus - 1 */
+	bool pci;      /* bus 0 with the PIIX3 ISA bridge at 00:01.0 */
+	bool hpet;     /* at 0xfed00000 */
 	bool i8042;
-	bool serial[4];			/* COM1 to COM4 */
-	u16 pm_base;			/* the PM block (dev/acpipm.h) */
-	bool pm_wide;			/* its timer has 32 bits */
-	u64 pci_mem, pci_mem_end;	/* the bridge's window below 4 GiB; end excluded */
-	u64 pci_mem64, pci_mem64_end;	/* and above; both 0: none */
-	u64 ram_size;			/* bytes, for SMBIOS */
+	bool serial[4];		      /* COM1 to COM4 */
+	u16 pm_base;		      /* the PM block (dev/acpipm.h) */
+	bool pm_wide;		      /* its timer has 32 bits */
+	u64 pci_mem, pci_mem_end;     /* the bridge's window below 4 GiB; end excluded */
+	u64 pci_mem64, pci_mem64_end; /* and above; both 0: none */
+	u64 ram_size;		      /* bytes, for SMBIOS */
 };
 
 /* Writes the ACPI tables; *rsdp_gpa is where they begin. May be called again (reset). */

@@ -64,7 +64,7 @@ static void add_system(struct smbios *s)
 	begin(s, 1, 27, H_SYSTEM);
 	aml_bytes(&s->a, "\1\2\3\0", 4);
 	for (unsigned i = 0; i < 16; i++)
-		aml_byte(&s->a, 0); /* no UUID */
+		aml_byte(&s->a, 0);    /* no UUID */
 	aml_bytes(&s->a, "\6\0\0", 3); /* woken by the power switch */
 	end(s, "doppel|PC (i440FX + PIIX3)|1");
 }
@@ -83,9 +83,9 @@ static void add_processor(struct smbios *s, unsigned n)
 	begin(s, 4, 42, (u16)(H_CPU + n));
 	aml_bytes(&s->a, "\1\3\1\2", 4); /* socket, central processor, family other, manufacturer */
 	aml_le(&s->a, 0, 8);
-	aml_bytes(&s->a, "\0\0", 2); /* version, voltage */
-	aml_le(&s->a, 0, 6);	     /* clocks unknown */
-	aml_bytes(&s->a, "\101\1", 2); /* populated and enabled; upgrade: other */
+	aml_bytes(&s->a, "\0\0", 2);	  /* version, voltage */
+	aml_le(&s->a, 0, 6);		  /* clocks unknown */
+	aml_bytes(&s->a, "\101\1", 2);	  /* populated and enabled; upgrade: other */
 	aml_le(&s->a, 0xffffffffffff, 6); /* no cache structures */
 	aml_bytes(&s->a, "\0\0\0\1\1\1", 6);
 	aml_le(&s->a, 0x0004, 2); /* 64-bit capable */

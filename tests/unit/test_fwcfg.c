@@ -93,9 +93,9 @@ static void test_files(void **state)
 	assert_string_equal((char *)dir + 4 + 64 + 8, "etc/two");
 	read_item(0x20, text, 7);
 	assert_string_equal(text, "again!!");
-	assert_int_equal(fwcfg_set_file(fw, "a name that is far too long for the directory of fw_cfg, really", "", 0,
-					false, &b.err),
-			 -1);
+	assert_int_equal(
+	    fwcfg_set_file(fw, "a name that is far too long for the directory of fw_cfg, really", "", 0, false, &b.err),
+	    -1);
 	for (unsigned i = 0; i < FWCFG_FILES - 2; i++) {
 		char name[16];
 

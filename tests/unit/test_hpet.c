@@ -6,7 +6,7 @@
 #include "dev/hpet.h"
 
 enum { CONF = 0x10, ISR = 0x20, COUNTER = 0xf0 };
-#define T(n, reg) (0x100 + (n) * 0x20 + (reg))
+#define T(n, reg) (0x100 + (n)*0x20 + (reg))
 
 static struct board b;
 static struct hpet *hpet;

@@ -135,7 +135,7 @@ static void test_mode2(void **state)
 	assert_int_equal(latched(0), 1000);
 	run_ticks(999);
 	assert_int_equal(latched(0), 1);
-	assert_false(i8254_out(pit, 0)); /* low for the one clock of count 1 */
+	assert_false(i8254_out(pit, 0));      /* low for the one clock of count 1 */
 	assert_int_equal(b.wire[0].rises, 1); /* the control word set OUT high */
 	run_ticks(1);
 	assert_true(i8254_out(pit, 0));

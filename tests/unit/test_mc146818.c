@@ -142,7 +142,7 @@ static void test_update_interrupt(void **state)
 	board_run(&b, 1 * MS);
 	assert_true(b.wire[8].level);
 	assert_int_equal(get(0x0c), 0xd0); /* PF too, which nobody enabled */
-	assert_false(b.wire[8].level); /* reading C lets go of the line */
+	assert_false(b.wire[8].level);	   /* reading C lets go of the line */
 	assert_int_equal(get(0x0c), 0);
 	board_run(&b, NS_PER_SEC);
 	assert_int_equal(b.wire[8].rises, 2);
