@@ -110,7 +110,7 @@ int xstack_push(struct cpu *c, struct xstack *x, const u64 *item, unsigned n, un
 {
 	u64 total = (u64)n * size, off = (x->sp - total) & x->mask;
 	u64 lin = x->long64 ? off : x->ss.base + off;
-	bool whole = total <= 64 && off <= x->mask - (total - 1) && tlb_fits(lin, (unsigned)total) &&
+	bool whole = total <= 64 && off <= x->mask - (total - 1) && (lin & ~PAGE_MASK) + total <= PAGE_SIZE &&
 		     !align_checked(c, x);
 	u64 sp = x->sp;
 	int out = OUT_DONE;
