@@ -4,6 +4,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -278,6 +281,76 @@ static void test_frame_states(void **state)
 	mem_free(m);
 }
 
+/* ---- DMA against code_enter()
+ * ---------------------------------------------------------------------------------------- */
+
+#define DMA_ROUNDS 20000
+#define DMA_BYTES 256
+
+struct dma_race {
+	struct mem *m;
+	atomic_uint round, done;
+	atomic_bool valid; /* the copy below still stands for the frame's bytes */
+};
+
+static void dma_told(void *opaque, u64 gpa, unsigned len)
+{
+	struct dma_race *d = opaque;
+
+	(void)gpa;
+	(void)len;
+	atomic_store(&d->valid, false);
+}
+
+static void *dma_writer(void *opaque)
+{
+	struct dma_race *d = opaque;
+	u8 buf[DMA_BYTES];
+
+	for (unsigned r = 1; r <= DMA_ROUNDS; r++) {
+		while (atomic_load(&d->round) < r)
+			sched_yield();
+		memset(buf, (int)r, sizeof(buf));
+		mem_write(d->m, 0x3000, buf, sizeof(buf));
+		atomic_store(&d->done, r);
+	}
+	return NULL;
+}
+
+/* A copy of code made after code_enter() is either what memory holds in the end, or its owner was told. */
+static void test_dma_race(void **state)
+{
+	struct dma_race d = { .m = mem_new(NULL) };
+	struct mem_listener l = { .code_write = dma_told, .opaque = &d };
+	unsigned kept = 0;
+	pthread_t t;
+
+	(void)state;
+	mem_add_ram(d.m, 0, MIB, NULL);
+	mem_add_listener(d.m, &l);
+	assert_int_equal(pthread_create(&t, NULL, dma_writer, &d), 0);
+	for (unsigned r = 1; r <= DMA_ROUNDS; r++) {
+		u8 copy[DMA_BYTES];
+
+		atomic_store(&d.valid, true);
+		atomic_store(&d.round, r);
+		for (unsigned i = 0; i < r % 1024 && atomic_load(&d.done) < r; i++)
+			__builtin_ia32_pause();
+		mem_code_enter(d.m, 0x3000);
+		memcpy(copy, mem_page(d.m, 0x3000, false), sizeof(copy));
+		while (atomic_load(&d.done) < r)
+			sched_yield();
+		if (atomic_load(&d.valid)) {
+			assert_memory_equal(copy, mem_page(d.m, 0x3000, false), sizeof(copy));
+			kept++;
+		}
+		mem_code_leave(d.m, 0x3000);
+	}
+	pthread_join(t, NULL);
+	print_message("%u of %d copies stood\n", kept, DMA_ROUNDS);
+	mem_free(d.m);
+}
+
 static void test_copies(void **state)
 {
 	struct mem *m = mem_new(NULL);
@@ -299,8 +372,9 @@ static void test_copies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_regions), cmocka_unit_test(test_rom),	     cmocka_unit_test(test_mmio_cuts),
-		cmocka_unit_test(test_ports),	cmocka_unit_test(test_frame_states), cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_regions),	 cmocka_unit_test(test_rom),	      cmocka_unit_test(test_mmio_cuts),
+		cmocka_unit_test(test_ports),	 cmocka_unit_test(test_frame_states), cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_dma_race),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -745,6 +745,36 @@ static void test_cmpxchg(void **state)
 	world_free(&g.w, true);
 }
 
+/* Code entered by one vCPU: the other's write tag is gone, its next write is told and lands. */
+static void test_two_cpus(void **state)
+{
+	struct guest g;
+	struct world other;
+	struct cpu *c;
+	u64 v;
+
+	(void)state;
+	guest_init(&g, 1, true);
+	world_init(&other, g.w.m, 0);
+	c = other.c;
+	c->ops->tlb_flush(c, TLB_ALL, 0, 0);
+	assert_int_equal(cpu_st64(c, POOL, 1, ACC_W), OUT_DONE);
+	assert_non_null(tlb_hit_w(c, POOL, 8));
+	assert_int_equal(mem_code_enter(g.w.m, POOL), 0);
+	assert_null(tlb_hit_w(c, POOL, 8));
+	assert_non_null(tlb_hit_r(c, POOL, 8));
+	g.told = 0;
+	assert_int_equal(cpu_st64(c, POOL, 2, ACC_W), OUT_DONE);
+	assert_int_equal(g.told, 1);
+	assert_int_equal(cpu_ld64(c, POOL, &v, ACC_R), OUT_DONE);
+	assert_int_equal(v, 2);
+	assert_int_equal(cpu_st64(c, POOL, 3, ACC_W), OUT_DONE); /* told() has left code: direct again */
+	assert_int_equal(g.told, 1);
+	assert_non_null(tlb_hit_w(c, POOL, 8));
+	world_free(&other, false);
+	world_free(&g.w, true);
+}
+
 /* Probing has no side effects and ignores rights. */
 static void test_probe(void **state)
 {
@@ -771,7 +801,7 @@ int main(void)
 		cmocka_unit_test(test_canonical),   cmocka_unit_test(test_alignment),
 		cmocka_unit_test(test_breakpoints), cmocka_unit_test(test_real),
 		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_cmpxchg),
-		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_probe),	    cmocka_unit_test(test_two_cpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
