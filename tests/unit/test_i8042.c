@@ -222,6 +222,69 @@ static void test_mouse(void **state)
 	assert_int_equal(next(true), 100);
 }
 
+static void test_mouse_modes(void **state)
+{
+	(void)state;
+	mouse(0xe8);
+	next(true);
+	mouse(0x03);
+	next(true);
+	mouse(0xe7);
+	next(true);
+	mouse(0xf0); /* remote: only on demand */
+	next(true);
+	mouse(0xf4);
+	next(true);
+	i8042_mouse_move(kbc, 300, -300, 0, 4);
+	assert_empty();
+	mouse(0xeb);
+	assert_int_equal(next(true), 0xfa);
+	assert_int_equal(next(true), 0x2c);
+	assert_int_equal(next(true), 255);
+	assert_int_equal(next(true), 1);
+	mouse(0xe9);
+	assert_int_equal(next(true), 0xfa);
+	assert_int_equal(next(true), 0x72);
+	assert_int_equal(next(true), 3);
+	assert_int_equal(next(true), 100);
+	mouse(0xfe);
+	assert_int_equal(next(true), 100); /* the last byte again */
+	mouse(0x11);
+	assert_int_equal(next(true), 0xfe);
+	mouse(0xf6);
+	next(true);
+	mouse(0xe9);
+	next(true);
+	assert_int_equal(next(true), 0x02);
+}
+
+static void test_post(void **state)
+{
+	(void)state;
+	i8042_post(kbc);
+	cmd(0x20);
+	assert_int_equal(next(false), 0x47);
+	assert_int_equal(inb(&b, 0x64) & 0x04, 0x04);
+	cmd(0xa4);
+	assert_int_equal(next(false), 0xf1);
+	cmd(0xc0);
+	assert_int_equal(next(false) & 0x80, 0x80);
+	cmd(0xe0);
+	assert_int_equal(next(false), 3);
+	data(0xf0);
+	assert_int_equal(next(false), 0xfa);
+	data(0x09);
+	assert_int_equal(next(false), 0xfe);
+	data(0x01);
+	assert_int_equal(next(false), 0xfa);
+	data(0xf3);
+	next(false);
+	data(0x20);
+	assert_int_equal(next(false), 0xfa);
+	data(0xfe);
+	assert_int_equal(next(false), 0xfa);
+}
+
 static void test_wheel(void **state)
 {
 	static const u8 rates[] = { 200, 100, 80 };
@@ -261,6 +324,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_translation, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disabled_keyboard_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mouse, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mouse_modes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_post, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wheel, setup, teardown),
 	};
 

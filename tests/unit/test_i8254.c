@@ -197,6 +197,38 @@ static void test_mode3_new_count(void **state)
 	assert_int_equal(b.wire[0].rises, 3);
 }
 
+/* The gate stops and restarts the periodic modes; OUT is high while it is low. */
+static void test_periodic_gate(void **state)
+{
+	(void)state;
+	gate2(true);
+	program(2, 2, 100);
+	run_ticks(31);
+	assert_int_equal(latched(2), 70);
+	gate2(false);
+	run_ticks(75);
+	assert_int_equal(latched(2), 70);
+	assert_true(i8254_out(pit, 2));
+	gate2(true);
+	run_ticks(1);
+	assert_int_equal(latched(2), 100);
+	run_ticks(99);
+	assert_false(i8254_out(pit, 2));
+	program(2, 3, 100);
+	run_ticks(61);
+	assert_false(i8254_out(pit, 2));
+	gate2(false);
+	assert_true(i8254_out(pit, 2));
+	/* A count written meanwhile is what the gate loads. */
+	outb(&b, 0x42, 10);
+	outb(&b, 0x42, 0);
+	gate2(true);
+	run_ticks(1 + 5);
+	assert_false(i8254_out(pit, 2));
+	run_ticks(5);
+	assert_true(i8254_out(pit, 2));
+}
+
 static void test_mode4(void **state)
 {
 	(void)state;
@@ -312,6 +344,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mode2, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mode3, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mode3_new_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_periodic_gate, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mode4, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mode5, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bcd, setup, teardown),

@@ -118,6 +118,25 @@ static void test_set(void **state)
 	assert_int_equal(get(0), 0x11);
 }
 
+/* Written while it runs, a register takes effect and the second goes on. */
+static void test_write_while_running(void **state)
+{
+	(void)state;
+	board_run(&b, 100 * MS); /* 57.6 */
+	put(4, 0x08);
+	assert_time(0x08, 0x59, 0x57);
+	board_run(&b, 400 * MS);
+	assert_time(0x08, 0x59, 0x58);
+	put(0x0b, 0x80); /* 12 hours */
+	put(4, 0x92);	 /* 12 pm: noon */
+	put(0x0b, 0x02);
+	put(0x0b, 0x82);
+	assert_int_equal(get(0x0b), 0x82);
+	put(4, 0x12);
+	put(0x0b, 0x00);
+	assert_int_equal(get(4), 0x12); /* 12 am: hours were read as 12-hour when SET fell */
+}
+
 static void test_uip(void **state)
 {
 	(void)state;
@@ -232,6 +251,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_calendar, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_set, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write_while_running, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_uip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_update_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_alarm, setup, teardown),
