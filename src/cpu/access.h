@@ -26,6 +26,13 @@ static inline struct tlbe *tlb_slot(const struct cpu *c, u64 lin)
 	return &c->tlb[(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 
+/* The tag that an entry for [lin, lin + size) has. Where the access crosses pages it is the next page's, which the slot
+ * of lin never holds. */
+static inline u64 tlb_tag(const struct cpu *c, u64 lin, unsigned size)
+{
+	return ((lin + size - 1) & PAGE_MASK) | c->ctx;
+}
+
 static inline bool tlb_fits(u64 lin, unsigned size)
 {
 	return (lin & (PAGE_SIZE - 1)) <= PAGE_SIZE - size;
@@ -36,7 +43,7 @@ static inline void *tlb_hit_r(const struct cpu *c, u64 lin, unsigned size)
 {
 	const struct tlbe *e = tlb_slot(c, lin);
 
-	if (likely(e->r == ((lin & PAGE_MASK) | c->ctx) && tlb_fits(lin, size)))
+	if (likely(e->r == tlb_tag(c, lin, size)))
 		return (void *)(lin + e->add);
 	return NULL;
 }
@@ -45,7 +52,7 @@ static inline void *tlb_hit_w(const struct cpu *c, u64 lin, unsigned size)
 {
 	const struct tlbe *e = tlb_slot(c, lin);
 
-	if (likely(e->w == ((lin & PAGE_MASK) | c->ctx) && tlb_fits(lin, size)))
+	if (likely(e->w == tlb_tag(c, lin, size)))
 		return (void *)(lin + e->add);
 	return NULL;
 }
@@ -64,14 +71,20 @@ static inline void *tlb_hit_st(const struct cpu *c, u64 lin, unsigned size, unsi
 	return acc & ACC_SYS ? NULL : tlb_hit_w(c, lin, size);
 }
 
-/* cpu_ld16(c, lin, &v, acc) and friends: OUT_DONE or OUT_FAULT. One access of natural size, so atomic when aligned. */
+/* cpu_ld16(c, lin, &v, acc) and friends: OUT_DONE or OUT_FAULT. One access of natural size, so atomic when aligned.
+ * The slow halves work on copies, so that the caller's value may stay in a register. */
 #define CPU_ACCESSORS(bits)                                                                                            \
 	static inline int cpu_ld##bits(struct cpu *c, u64 lin, u##bits *v, unsigned acc)                              \
 	{                                                                                                              \
 		typedef u##bits __attribute__((aligned(1), may_alias)) unaligned;                                      \
 		void *p = tlb_hit_ld(c, lin, bits / 8, acc);                                                           \
-		if (unlikely(!p))                                                                                      \
-			return c->ops->load(c, lin, v, bits / 8, acc);                                                 \
+		if (unlikely(!p)) {                                                                                    \
+			u##bits slow = 0;                                                                              \
+			int out = c->ops->load(c, lin, &slow, bits / 8, acc);                                          \
+			if (!out)                                                                                      \
+				*v = slow;                                                                             \
+			return out;                                                                                    \
+		}                                                                                                      \
 		*v = *(volatile unaligned *)p;                                                                         \
 		return OUT_DONE;                                                                                       \
 	}                                                                                                              \
@@ -79,8 +92,10 @@ static inline void *tlb_hit_st(const struct cpu *c, u64 lin, unsigned size, unsi
 	{                                                                                                              \
 		typedef u##bits __attribute__((aligned(1), may_alias)) unaligned;                                      \
 		void *p = tlb_hit_st(c, lin, bits / 8, acc);                                                           \
-		if (unlikely(!p))                                                                                      \
-			return c->ops->store(c, lin, &v, bits / 8, acc | ACC_W);                                       \
+		if (unlikely(!p)) {                                                                                    \
+			u##bits slow = v;                                                                              \
+			return c->ops->store(c, lin, &slow, bits / 8, acc | ACC_W);                                    \
+		}                                                                                                      \
 		*(volatile unaligned *)p = v;                                                                          \
 		return OUT_DONE;                                                                                       \
 	}

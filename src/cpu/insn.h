@@ -62,8 +62,14 @@ int seg_check(struct cpu *c, unsigned seg, u64 off, unsigned size, unsigned acc,
 /* off in segment seg to a linear address, with every check segmentation makes; acc gains ACC_SS where due. */
 static inline int seg_linear(struct cpu *c, unsigned seg, u64 off, unsigned size, unsigned acc, u64 *lin)
 {
-	if (unlikely(c->d.seg_check & (1u << seg)))
-		return seg_check(c, seg, off, size, acc, lin);
+	if (unlikely(c->d.seg_check & (1u << seg))) {
+		u64 slow = 0;
+		int out = seg_check(c, seg, off, size, acc, &slow);
+
+		if (!out)
+			*lin = slow;
+		return out;
+	}
 	*lin = (c->d.ebase[seg] + off) & c->d.lin_mask;
 	return OUT_DONE;
 }
@@ -77,6 +83,40 @@ static inline unsigned insn_acc(const struct insn *i, unsigned acc)
 static inline int insn_linear(struct cpu *c, const struct insn *i, unsigned size, unsigned acc, u64 *lin)
 {
 	return seg_linear(c, i->seg, insn_ea(c, i), size, insn_acc(i, acc), lin);
+}
+
+/* Hit paths of a memory operand: true with its host address where segmentation needs no look and the lookaside has it.
+ * Else the caller starts again with insn_linear() and the accessors, out of line. */
+static inline bool insn_hit(const struct cpu *c, const struct insn *i, u64 *lin)
+{
+	if (unlikely(c->d.seg_check & (1u << i->seg)))
+		return false;
+	*lin = (c->d.ebase[i->seg] + insn_ea(c, i)) & c->d.lin_mask;
+	return true;
+}
+
+static inline bool insn_hit_r(const struct cpu *c, const struct insn *i, unsigned size, void **p)
+{
+	const struct tlbe *e;
+	u64 lin;
+
+	if (unlikely(!insn_hit(c, i, &lin)))
+		return false;
+	e = tlb_slot(c, lin);
+	*p = (void *)(lin + e->add);
+	return likely(e->r == tlb_tag(c, lin, size));
+}
+
+static inline bool insn_hit_w(const struct cpu *c, const struct insn *i, unsigned size, void **p)
+{
+	const struct tlbe *e;
+	u64 lin;
+
+	if (unlikely(!insn_hit(c, i, &lin)))
+		return false;
+	e = tlb_slot(c, lin);
+	*p = (void *)(lin + e->add);
+	return likely(e->w == tlb_tag(c, lin, size));
 }
 
 /* Executes one decoded instruction by the library, as any engine's fallback does: adds the length, runs exec, takes
