@@ -67,6 +67,7 @@ struct vop {
 	u8 mem_size, align;
 	bool mem_read, mem_written, align_explicit, unaligned_on_amd;
 	bool mxcsr, mmx, mask_vvvv;
+	bool probe; /* masked store without fault suppression: all of the operand must be writable */
 	u8 reg_kind, rm_kind, vvvv_kind, aux_kind; /* OPK_*, OPK_NONE where the encoding names no register */
 	u8 mmx_written;				   /* OPE_REG or OPE_RM: which MMX register is written; 0 for none */
 	u8 masking, mem_elem, n_elem, vlen;

@@ -362,6 +362,7 @@ static void find_masking(const struct vparse *p, const struct operands *o, const
 	} else {
 		v->masking = strstr(o->mnemonic, "broadcast") ? VM_TUPLE : VM_ELEMS;
 	}
+	v->probe = mem->written && !o->suppress && !v->mask_vvvv;
 	v->n_elem = (u8)(v->masking == VM_TUPLE || v->masking == VM_BCAST ? nd : MIN(n, nd));
 	v->mem_elem = (u8)(v->masking == VM_ELEMS || v->masking == VM_QWORDS ? mem->size / v->n_elem
 			   : v->masking == VM_TUPLE			     ? dst->elem_size

@@ -23,17 +23,22 @@ static unsigned count(const struct vop *v)
 	return v->vlen / MAX(v->index_size, v->mem_elem);
 }
 
+static void zero_above(union vreg *r, unsigned bytes)
+{
+	memset(r->b + bytes, 0, sizeof(r->b) - bytes);
+}
+
+/* The first element that arrives also clears what lies above the vector (observed on Zen 4). */
 static int gather_one(struct cpu *c, const struct insn *i, const struct vop *v, unsigned k, union vreg *dst)
 {
 	u64 lin;
 	int out = seg_linear(c, i->seg, element_offset(c, i, v, k), v->mem_elem, insn_acc(i, 0), &lin);
 
-	return out ? out : vec_load(c, lin, dst->b + k * v->mem_elem, v->mem_elem, insn_acc(i, 0));
-}
-
-static void zero_above(union vreg *r, unsigned bytes)
-{
-	memset(r->b + bytes, 0, sizeof(r->b) - bytes);
+	if (!out)
+		out = vec_load(c, lin, dst->b + k * v->mem_elem, v->mem_elem, insn_acc(i, 0));
+	if (!out)
+		zero_above(dst, count(v) * v->mem_elem);
+	return out;
 }
 
 /* AVX2: the mask is the sign bits of vvvv; done elements are cleared to 0, all of the register at the end. */

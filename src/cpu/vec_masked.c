@@ -67,14 +67,6 @@ static int load_bytes(struct cpu *c, u64 lin, u8 *buf, u64 m, unsigned acc)
 	return out;
 }
 
-/* A page fault names the first byte of the operand in the page, selected or not (observed on Zen 4). */
-static int settle_fault(struct cpu *c, u64 lin, int out)
-{
-	if (out == OUT_FAULT && c->exc.vector == EXC_PF)
-		c->exc.payload = MAX(lin, ALIGN_DOWN(c->exc.payload, PAGE_SIZE));
-	return out;
-}
-
 /* All or nothing: when there is more than one piece, each is tried for writing before the first is written. */
 static int store_bytes(struct cpu *c, u64 lin, const u8 *buf, u64 m, unsigned acc)
 {
@@ -98,7 +90,9 @@ static int run_masked(struct cpu *c, const struct insn *i, const struct vop *v, 
 	u32 mxcsr = c->mxcsr;
 	int out = OUT_DONE;
 
-	if (v->mem_read)
+	if (v->probe)
+		out = vec_load(c, lin, buf, v->mem_size, acc | ACC_RMW);
+	else if (v->mem_read)
 		out = load_bytes(c, lin, buf, m, acc);
 	if (!out)
 		out = vec_run(c, i, v, buf);
@@ -116,7 +110,7 @@ int vec_masked(struct cpu *c, const struct insn *i, const struct vop *v)
 	u64 m = touched_bytes(v, mask), lin = 0;
 	int out = OUT_DONE;
 
-	if (m)
+	if (m || v->probe)
 		out = insn_linear(c, i, v->mem_size, v->mem_written ? ACC_W : ACC_R, &lin);
 	if (out)
 		return out;
@@ -125,15 +119,15 @@ int vec_masked(struct cpu *c, const struct insn *i, const struct vop *v)
 	return run_masked(c, i, v, lin, m);
 }
 
-/* MASKMOVQ, MASKMOVDQU and VMASKMOVDQU: bytes of ModRM.reg to DS:rDI where the sign bit of ModRM.rm's byte is set. The
- * stub is not used; i->stub carries the checks. */
+/* MASKMOVQ, MASKMOVDQU and VMASKMOVDQU: bytes of ModRM.reg to DS:rDI where the sign bit of ModRM.rm's byte is set. All
+ * of the operand must be writable (observed on Zen 4; the manual leaves it open). i->stub carries the checks. */
 int exec_maskmov(struct cpu *c, const struct insn *i)
 {
 	const struct vop *v = i->stub;
 	const u8 *src = v->mmx ? mmx_reg(c, i->reg & 7) : c->zmm[i->reg].b;
 	const u8 *sel = v->mmx ? mmx_reg(c, i->rm & 7) : c->zmm[i->rm].b;
 	unsigned size = v->mmx ? 8 : 16;
-	u8 bytes[16];
+	u8 bytes[16], probe[16];
 	u64 m = 0, lin;
 	int out = vec_has(c, v->feature) ? vec_gate(c, v->gate) : cpu_ud(c);
 
@@ -149,5 +143,6 @@ int exec_maskmov(struct cpu *c, const struct insn *i)
 	memcpy(bytes, src, size);
 	if (v->mmx)
 		mmx_commit(c); /* even when the store faults (observed on Zen 4) */
-	return settle_fault(c, lin, store_bytes(c, lin, bytes, m, insn_acc(i, 0)));
+	out = vec_load(c, lin, probe, size, insn_acc(i, ACC_RMW));
+	return out ? out : store_bytes(c, lin, bytes, m, insn_acc(i, 0));
 }

@@ -230,6 +230,16 @@ static void get_env(const struct cpu *c, struct x87 *f, const u8 *b, unsigned os
 	x87_update_es(f);
 }
 
+/* The first byte of an operand is looked at, then the last, then the others (observed on Zen 4: it decides CR2 where an
+ * operand crosses pages); the last dword of an environment alone. */
+static int touch_ends(struct cpu *c, u64 lin, unsigned size, unsigned acc)
+{
+	u8 v;
+	int out = cpu_ld8(c, lin, &v, acc);
+
+	return out ? out : cpu_ld8(c, (lin + size - (size > 28 ? 1 : 4)) & c->d.lin_mask, &v, acc);
+}
+
 static int exec_fnstenv(struct cpu *c, const struct insn *i)
 {
 	u8 b[28];
@@ -259,6 +269,8 @@ static int exec_fldenv(struct cpu *c, const struct insn *i)
 	if (!out)
 		out = insn_linear(c, i, env_size(i), ACC_R, &lin);
 	if (!out)
+		out = touch_ends(c, lin, env_size(i), insn_acc(i, 0));
+	if (!out)
 		out = cpu_ld(c, lin, b, env_size(i), insn_acc(i, 0));
 	if (out)
 		return out;
@@ -277,8 +289,10 @@ static int exec_fldenv(struct cpu *c, const struct insn *i)
 static int store_state(struct cpu *c, u64 lin, const u8 *b, unsigned size, unsigned acc)
 {
 	u8 probe[64];
-	int out = cpu_ld(c, lin, probe, 64, acc | ACC_RMW);
+	int out = touch_ends(c, lin, size, acc | ACC_RMW);
 
+	if (!out)
+		out = cpu_ld(c, lin, probe, 64, acc | ACC_RMW);
 	if (!out)
 		out = cpu_ld(c, (lin + 64) & c->d.lin_mask, probe, size - 64, acc | ACC_RMW);
 	if (!out)
@@ -317,6 +331,8 @@ static int exec_frstor(struct cpu *c, const struct insn *i)
 
 	if (!out)
 		out = insn_linear(c, i, env + 80, ACC_R, &lin);
+	if (!out)
+		out = touch_ends(c, lin, env + 80, insn_acc(i, 0));
 	if (!out)
 		out = cpu_ld(c, lin, b, 64, insn_acc(i, 0));
 	if (!out)
