@@ -262,7 +262,7 @@ void cpuid_build_leaves(struct cpuid_model *m)
 		intel_caches(m);
 	if (model_has(m, FEAT_MONITOR))
 		add(m, 5, 0, 64, 64, 3, 0);
-	add(m, 7, 0, 1, 0, 0, 0);
+	add(m, 7, 0, m->amd ? 1 : 2, 0, 0, 0);
 	topology(m);
 	state_layout(m, strncmp(m->name, "host", 4) != 0);
 	kvm_leaves(m);

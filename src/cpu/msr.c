@@ -208,13 +208,15 @@ static bool platform_info_read(struct cpu *c, u32 idx, u64 *val)
 	return true;
 }
 
+/* IBRS, STIBP, SSBD, BHI_DIS_S. */
 static u64 spec_ctrl_valid(const struct cpu *c)
 {
 	bool intel = cpu_has(c, FEAT_SPEC_CTRL);
 
-	return (intel || cpu_has(c, FEAT_AMD_IBRS) ? 1 : 0) |
-	       (intel || cpu_has(c, FEAT_STIBP) || cpu_has(c, FEAT_AMD_STIBP) ? 2 : 0) |
-	       (cpu_has(c, FEAT_SSBD) || cpu_has(c, FEAT_AMD_SSBD) ? 4 : 0);
+	return (intel || cpu_has(c, FEAT_AMD_IBRS) ? BIT(0) : 0) |
+	       (intel || cpu_has(c, FEAT_STIBP) || cpu_has(c, FEAT_AMD_STIBP) ? BIT(1) : 0) |
+	       (cpu_has(c, FEAT_SSBD) || cpu_has(c, FEAT_AMD_SSBD) ? BIT(2) : 0) |
+	       (cpu_has(c, FEAT_BHI_CTRL) ? BIT(10) : 0);
 }
 
 static bool spec_ctrl_read(struct cpu *c, u32 idx, u64 *val)

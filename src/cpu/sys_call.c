@@ -35,6 +35,7 @@ static int enter_kernel(struct cpu *c, u64 flags)
 	cpu_update_mode(c);
 	event_flags_changed(c, before);
 	counter_inc(c->counters, CNT_SYSCALLS);
+	cpu_trace(c, TRACE_SYSCALL, c->r[RAX], c->r[RDI], c->r[RSI]);
 	return OUT_END;
 }
 

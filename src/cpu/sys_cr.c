@@ -183,6 +183,39 @@ static bool cr_exists(unsigned n)
 	return n == 0 || (n >= 2 && n <= 4) || n == 8;
 }
 
+static u64 read_cr(const struct cpu *c, unsigned n)
+{
+	switch (n) {
+	case 0:
+		return c->cr0;
+	case 2:
+		return c->cr2;
+	case 3:
+		return c->cr3;
+	case 4:
+		return c->cr4;
+	default:
+		return lapic_cr8_read(c);
+	}
+}
+
+static int write_cr(struct cpu *c, unsigned n, u64 val)
+{
+	switch (n) {
+	case 0:
+		return sys_write_cr0(c, val);
+	case 2:
+		c->cr2 = val;
+		return OUT_DONE;
+	case 3:
+		return sys_write_cr3(c, val);
+	case 4:
+		return sys_write_cr4(c, val);
+	default:
+		return write_cr8(c, val);
+	}
+}
+
 int sys_mov_from_cr(struct cpu *c, const struct insn *i)
 {
 	u64 val;
@@ -191,23 +224,7 @@ int sys_mov_from_cr(struct cpu *c, const struct insn *i)
 		return cpu_ud(c);
 	if (sys_user(c))
 		return cpu_gp(c, 0);
-	switch (i->reg) {
-	case 0:
-		val = c->cr0;
-		break;
-	case 2:
-		val = c->cr2;
-		break;
-	case 3:
-		val = c->cr3;
-		break;
-	case 4:
-		val = c->cr4;
-		break;
-	default:
-		val = lapic_cr8_read(c);
-		break;
-	}
+	val = read_cr(c, i->reg);
 	c->r[i->rm] = i->osz == 8 ? val : (u32)val;
 	return OUT_DONE;
 }
@@ -221,19 +238,8 @@ int sys_mov_to_cr(struct cpu *c, const struct insn *i)
 	if (sys_user(c))
 		return cpu_gp(c, 0);
 	counter_inc(c->counters, CNT_CR_WRITE);
-	switch (i->reg) {
-	case 0:
-		return sys_write_cr0(c, val);
-	case 2:
-		c->cr2 = val;
-		return OUT_DONE;
-	case 3:
-		return sys_write_cr3(c, val);
-	case 4:
-		return sys_write_cr4(c, val);
-	default:
-		return write_cr8(c, val);
-	}
+	cpu_trace(c, TRACE_CR, i->reg, read_cr(c, i->reg), val);
+	return write_cr(c, i->reg, val);
 }
 
 int sys_clts(struct cpu *c, const struct insn *i)

@@ -33,6 +33,7 @@ int sys_rdmsr(struct cpu *c, const struct insn *i)
 		return cpu_gp(c, 0);
 	counter_inc(c->counters, CNT_MSR_READ);
 	out = msr_read(c, (u32)c->r[RCX], &val);
+	cpu_trace(c, TRACE_MSR, (u32)c->r[RCX], val, out ? 2 : 0);
 	if (!out)
 		set_edx_eax(c, val);
 	return out;
@@ -47,6 +48,7 @@ int sys_wrmsr(struct cpu *c, const struct insn *i)
 		return cpu_gp(c, 0);
 	counter_inc(c->counters, CNT_MSR_WRITE);
 	out = msr_write(c, (u32)c->r[RCX], edx_eax(c));
+	cpu_trace(c, TRACE_MSR, (u32)c->r[RCX], edx_eax(c), out ? 2 : 1);
 	return out ? out : OUT_END;
 }
 
