@@ -20,7 +20,8 @@ struct session {
 	struct vm *vm;
 };
 
-/* ---- the console's escape keys ------------------------------------------------------------------------------------ */
+/* ---- the console's escape keys ------------------------------------------------------------------------------------
+ */
 
 static void on_key(void *opaque, char letter)
 {
@@ -50,7 +51,8 @@ static void on_signal(void *opaque, int sig)
 	vm_signal(opaque, sig);
 }
 
-/* ---- tracing ------------------------------------------------------------------------------------------------------ */
+/* ---- tracing ------------------------------------------------------------------------------------------------------
+ */
 
 static void on_trace(struct cpu *c, enum trace_kind kind, u64 a, u64 b, u64 x)
 {
@@ -74,7 +76,8 @@ static int open_debugging(struct session *s, struct err *e)
 	return 0;
 }
 
-/* ---- from start to end -------------------------------------------------------------------------------------------- */
+/* ---- from start to end --------------------------------------------------------------------------------------------
+ */
 
 static void say_hello(const struct session *s)
 {
@@ -82,10 +85,10 @@ static void say_hello(const struct session *s)
 
 	if (s->o.quiet)
 		return;
-	fprintf(stderr, "doppel: engine %s (%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n", vm->cfg.engine->name,
-		strcmp(s->o.engine, "auto") ? "as asked" : "the only one in this version",
-		(unsigned long long)(vm->cfg.memory >> 20), vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s",
-		vm->model->name, boot_kind(vm->boot));
+	fprintf(stderr, "doppel: engine %s (%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n",
+		vm->cfg.engine->name, strcmp(s->o.engine, "auto") ? "as asked" : "the only one in this version",
+		(unsigned long long)(vm->cfg.memory >> 20), vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s", vm->model->name,
+		boot_kind(vm->boot));
 }
 
 static void audit(const struct session *s)

@@ -76,7 +76,8 @@ static void tell_executable_memory(void)
 	ok = ok && !mprotect(p, 4096, PROT_READ | PROT_EXEC);
 	if (ok)
 		((void (*)(void))(uintptr_t)p)();
-	snprintf(text, sizeof(text), "made a page, wrote code to it, made it executable: %s", ok ? "it ran" : strerror(errno));
+	snprintf(text, sizeof(text), "made a page, wrote code to it, made it executable: %s",
+		 ok ? "it ran" : strerror(errno));
 	line("code", ok, text);
 	if (p != MAP_FAILED)
 		munmap(p, 4096);
@@ -109,7 +110,8 @@ static void tell_models(void)
 		struct cpuid_model *m = cpuid_model_new(names[i], 1, &e);
 		char text[500];
 
-		snprintf(text, sizeof(text), "--cpu %s: %s", names[i], m ? "this host executes all that it promises" : e.text);
+		snprintf(text, sizeof(text), "--cpu %s: %s", names[i],
+			 m ? "this host executes all that it promises" : e.text);
 		line("cpu model", m != NULL, text);
 		cpuid_model_free(m);
 	}

@@ -24,7 +24,8 @@ static const struct option_row rows[] = {
 void boot_help(FILE *f)
 {
 	fputs("doppel boot [options] --kernel FILE\n\n"
-	      "Boots a machine: from a kernel file, on this terminal. It ends when the guest switches it off (status 0),\n"
+	      "Boots a machine: from a kernel file, on this terminal. It ends when the guest switches it off (status "
+	      "0),\n"
 	      "writes to the debug-exit port, triple-faults (124, with a dump), or when doppel itself fails (125).\n\n",
 	      f);
 	option_help(rows, ARRAY_SIZE(rows), f);
@@ -70,7 +71,8 @@ static int check_chardev(const char *name, const char *val, struct err *e)
 static int set_serial(struct boot_options *o, const char *name, const char *val, struct err *e)
 {
 	if (o->nr_serial == VM_SERIAL_MAX)
-		return err_set(e, "--serial '%.100s' is one too many: the machine has %d serial ports", val, VM_SERIAL_MAX);
+		return err_set(e, "--serial '%.100s' is one too many: the machine has %d serial ports", val,
+			       VM_SERIAL_MAX);
 	o->vm.serial[o->nr_serial++] = val;
 	return check_chardev(name, val, e);
 }
@@ -250,8 +252,9 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 	if (o->help)
 		return 0;
 	if (o->image)
-		return err_set(e, "'%.200s': booting from a disk image is not available in this version, give --kernel FILE",
-			       o->image);
+		return err_set(
+		    e, "'%.200s': booting from a disk image is not available in this version, give --kernel FILE",
+		    o->image);
 	if (!o->vm.boot.kernel)
 		return err_set(e, "nothing to boot: give --kernel FILE");
 	if (!o->nr_serial)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * --stats: every counter of counters.def summed over the vCPUs, and the few figures that are not counters. A figure that
- * was not measured is not printed.
+ * --stats: every counter of counters.def summed over the vCPUs, and the few figures that are not counters. A figure
+ * that was not measured is not printed.
  */
 #include <jansson.h>
 #include <sys/resource.h>
@@ -9,7 +9,7 @@
 
 struct figures {
 	u64 n[NR_COUNTERS];
-	double wall_s, cpu_s, busy_s;
+	double wall_s, cpu_s, vcpu_s;
 	long peak_rss_kib;
 };
 
@@ -26,6 +26,7 @@ static void collect(const struct vm *vm, struct figures *f)
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		const struct vcpu *v = vm->vcpu[i];
 
+		f->vcpu_s += (double)vcpu_cpu_ns(v) / 1e9;
 		for (unsigned c = 0; c < NR_COUNTERS; c++)
 			f->n[c] += v->counters.n[c];
 		/* Engines that count keep the live count in the state. */
@@ -35,13 +36,12 @@ static void collect(const struct vm *vm, struct figures *f)
 	getrusage(RUSAGE_SELF, &ru);
 	f->wall_s = (double)(vm->run_ns ? vm->run_ns : clock_ns(&vm->clock)) / 1e9;
 	f->cpu_s = seconds(&ru.ru_utime) + seconds(&ru.ru_stime);
-	f->busy_s = f->wall_s * vm->nr_vcpus - (double)f->n[CNT_HALT_NS] / 1e9;
 	f->peak_rss_kib = ru.ru_maxrss;
 }
 
 static double mips(const struct figures *f)
 {
-	return f->busy_s > 0 ? (double)f->n[CNT_INSNS] / f->busy_s / 1e6 : 0;
+	return f->vcpu_s > 0 ? (double)f->n[CNT_INSNS] / f->vcpu_s / 1e6 : 0;
 }
 
 static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
@@ -52,7 +52,7 @@ static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
 		json_object_set_new(counters, counter_name(c), json_integer((json_int_t)f->n[c]));
 	root = json_pack("{s:s, s:i, s:s, s:f, s:f, s:f, s:i, s:I, s:o}", "engine", vm->cfg.engine->name, "status",
 			 atomic_load(&vm->status), "end", vm->why, "wall_seconds", f->wall_s, "cpu_seconds", f->cpu_s,
-			 "busy_seconds", f->busy_s, "cpus", (int)vm->nr_vcpus, "peak_rss_kib",
+			 "vcpu_seconds", f->vcpu_s, "cpus", (int)vm->nr_vcpus, "peak_rss_kib",
 			 (json_int_t)f->peak_rss_kib, "counters", counters);
 	if (f->n[CNT_INSNS])
 		json_object_set_new(root, "mips", json_real(mips(f)));
@@ -68,11 +68,11 @@ static void print_text(const struct vm *vm, const struct figures *f, FILE *out)
 	const char *group = "";
 	size_t group_len = 0;
 
-	fprintf(out, "engine %s, %u vCPU%s: %.3f s wall, %.3f s of host CPU, %.3f s not halted, peak RSS %ld MiB\n",
-		vm->cfg.engine->name, vm->nr_vcpus, vm->nr_vcpus == 1 ? "" : "s", f->wall_s, f->cpu_s, f->busy_s,
+	fprintf(out, "engine %s, %u vCPU%s: %.3f s wall, %.3f s of host CPU, %.3f s of it vCPUs, peak RSS %ld MiB\n",
+		vm->cfg.engine->name, vm->nr_vcpus, vm->nr_vcpus == 1 ? "" : "s", f->wall_s, f->cpu_s, f->vcpu_s,
 		f->peak_rss_kib >> 10);
 	if (f->n[CNT_INSNS])
-		fprintf(out, "%.1f million instructions a second of not being halted\n", mips(f));
+		fprintf(out, "%.1f million instructions a second of vCPU time\n", mips(f));
 	for (unsigned c = 0; c < NR_COUNTERS; c++) {
 		const char *name = counter_name(c);
 		size_t len = strcspn(name, ".");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The world as a struct cpu sees it: ports, clocks, entropy, interrupt messages to and from other vCPUs.
  *
- * An interrupt message (IPI or MSI) is matched against every APIC; lowest-priority delivery takes the matching vCPU with
- * the lowest index above the one it took last, so that a spread exists (SDM 3A 11.6.2.4 leaves arbitration to the
+ * An interrupt message (IPI or MSI) is matched against every APIC; lowest-priority delivery takes the matching vCPU
+ * with the lowest index above the one it took last, so that a spread exists (SDM 3A 11.6.2.4 leaves arbitration to the
  * implementation).
  */
 #include <sys/random.h>

@@ -16,6 +16,7 @@
 #include "dev/acpipm.h"
 #include "dev/debugexit.h"
 #include "dev/debugport.h"
+#include "dev/fwcfg.h"
 #include "dev/hpet.h"
 #include "dev/i440fx.h"
 #include "dev/i8042.h"
@@ -46,11 +47,12 @@ enum { COM_IRQ_4, COM_IRQ_3 };
 
 struct pc {
 	struct pc_config cfg;
-	u64 ram_low, ram_high;		/* below and above 4 GiB */
+	u64 ram_low, ram_high; /* below and above 4 GiB */
 	u64 rsdp;
 	struct irqor a20, com_irq[2];
 	struct i8259 *pic;
 	struct ioapic *ioapic;
+	struct hpet *hpet;
 	struct i8254 *pit;
 	struct mc146818 *rtc;
 	struct i8042 *kbc;
@@ -59,6 +61,7 @@ struct pc {
 	struct resetctl resetctl;
 	struct pci_bus *pci;
 	struct i440fx *chipset;
+	struct fwcfg *fwcfg;
 	struct ns16550 *com[PC_SERIAL_MAX];
 	struct debugport *debugport;
 	struct debugexit *debugexit;
@@ -127,18 +130,36 @@ static int pc_add_interrupts(struct pc *pc, struct err *e)
 	return pc->ioapic ? 0 : -1;
 }
 
+static struct hpet *pc_new_hpet(struct pc *pc, struct err *e)
+{
+	struct hpet_config hpet = { .irq0 = pc_line(pc, 0), .irq8 = pc_line(pc, 8), .msi = pc->cfg.msi };
+
+	for (unsigned i = 0; i < LINES; i++)
+		hpet.gsi[i] = pc_line(pc, i);
+	return hpet_new(pc->cfg.mem, pc->cfg.clock, pc->cfg.timers, &hpet, e);
+}
+
+/* The PIT's and the RTC's outputs go through the HPET, which can take their place. */
+static struct irq pc_legacy_line(struct pc *pc, unsigned input)
+{
+	return (struct irq){ .set = hpet_legacy_irq, .chip = pc->hpet, .input = input };
+}
+
 static int pc_add_clocks(struct pc *pc, struct err *e)
 {
 	struct pc_config *cfg = &pc->cfg;
-	struct mc146818_config rtc = { .utc_ns = clock_wall_ns(),
-				       .ram_below = pc->ram_low,
-				       .ram_above = pc->ram_high,
-				       .cpus = cfg->cpus,
-				       .irq8 = pc_line(pc, 8) };
+	struct mc146818_config rtc = {
+		.utc_ns = clock_wall_ns(), .ram_below = pc->ram_low, .ram_above = pc->ram_high, .cpus = cfg->cpus
+	};
 
-	pc->pit = i8254_new(cfg->mem, cfg->clock, cfg->timers, pc_line(pc, 0), e);
+	pc->hpet = pc_new_hpet(pc, e);
+	if (!pc->hpet)
+		return -1;
+	rtc.irq8 = pc_legacy_line(pc, HPET_IN_RTC);
+	pc->pit = i8254_new(cfg->mem, cfg->clock, cfg->timers, pc_legacy_line(pc, HPET_IN_PIT), e);
 	pc->rtc = pc->pit ? mc146818_new(cfg->mem, cfg->clock, cfg->timers, &rtc, e) : NULL;
-	pc->pm = pc->rtc ? acpipm_new(cfg->mem, cfg->clock, cfg->timers, true, pc_line(pc, 9), cfg->power_off, e) : NULL;
+	pc->pm = pc->rtc ? acpipm_new(cfg->mem, cfg->clock, cfg->timers, true, pc_line(pc, 9), cfg->power_off, e)
+			 : NULL;
 	return pc->pm ? 0 : -1;
 }
 
@@ -161,7 +182,8 @@ static int pc_add_pci(struct pc *pc, struct err *e)
 		pci.isa_irq[i] = pc_line(pc, i);
 	pc->pci = pci_new(pc->cfg.mem, &pci, e);
 	pc->chipset = pc->pci ? i440fx_new(pc->pci, pc->pm, e) : NULL;
-	return pc->chipset ? 0 : -1;
+	pc->fwcfg = pc->chipset ? fwcfg_new(pc->cfg.mem, pc->cfg.memory, pc->cfg.cpus, e) : NULL;
+	return pc->fwcfg ? 0 : -1;
 }
 
 static int pc_add_serial(struct pc *pc, struct err *e)
@@ -224,6 +246,7 @@ void pc_free(struct pc *pc)
 	debugport_free(pc->debugport);
 	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
 		ns16550_free(pc->com[i]);
+	fwcfg_free(pc->fwcfg);
 	i440fx_free(pc->chipset);
 	pci_free(pc->pci);
 	port92_free(pc->port92);
@@ -231,12 +254,14 @@ void pc_free(struct pc *pc)
 	acpipm_free(pc->pm);
 	mc146818_free(pc->rtc);
 	i8254_free(pc->pit);
+	hpet_free(pc->hpet);
 	ioapic_free(pc->ioapic);
 	i8259_free(pc->pic);
 	free(pc);
 }
 
-/* ---- reset and firmware's part ------------------------------------------------------------------------------------ */
+/* ---- reset and firmware's part ------------------------------------------------------------------------------------
+ */
 
 void pc_memory_map(const struct pc *pc, struct boot_map *map)
 {
@@ -284,7 +309,7 @@ static int pc_post(struct pc *pc, struct err *e)
 	struct acpi_config acpi = {
 		.cpus = pc->cfg.cpus,
 		.pci = true,
-		.hpet = false,
+		.hpet = true,
 		.i8042 = true,
 		.pm_base = ACPIPM_BASE,
 		.pm_wide = true,
@@ -307,6 +332,7 @@ int pc_reset(struct pc *pc, struct err *e)
 {
 	i8259_reset(pc->pic);
 	ioapic_reset(pc->ioapic);
+	hpet_reset(pc->hpet);
 	i8254_reset(pc->pit);
 	mc146818_reset(pc->rtc);
 	i8042_reset(pc->kbc);
@@ -314,6 +340,7 @@ int pc_reset(struct pc *pc, struct err *e)
 	acpipm_reset(pc->pm);
 	resetctl_reset(&pc->resetctl);
 	pci_reset(pc->pci);
+	fwcfg_reset(pc->fwcfg);
 	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
 		if (pc->com[i])
 			ns16550_reset(pc->com[i]);

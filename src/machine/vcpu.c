@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A vCPU's thread: run, sleep when halted, stand still when somebody needs the others to.
  *
- * Sleeping. The futex word is cpu->attention itself. The sleeper sets `asleep`, looks at the attention bits once more and
- * waits for that very value to change; a poster sets bits first and then looks at `asleep`. One of the two sees the other
- * (both sequentially consistent), so no wake-up is lost.
+ * Sleeping. The futex word is cpu->attention itself. The sleeper sets `asleep`, looks at the attention bits once more
+ * and waits for that very value to change; a poster sets bits first and then looks at `asleep`. One of the two sees the
+ * other (both sequentially consistent), so no wake-up is lost.
  *
  * Standing still. A thread is `running` from vcpu_enter() to vcpu_leave(). Whoever wants the others still forbids entry
  * (hold, exclusive), posts ATT_KICK, and waits until nobody is running.
@@ -309,6 +309,7 @@ static void *vcpu_main(void *arg)
 		if (!atomic_load(&vm->ended))
 			vcpu_handle(v, why);
 	}
+	v->cpu_ns = vcpu_cpu_ns(v);
 	return NULL;
 }
 
@@ -322,4 +323,22 @@ int vcpu_start(struct vcpu *v, struct err *e)
 	pthread_setname_np(v->thread, name);
 	v->started = true;
 	return 0;
+}
+
+u64 vcpu_cpu_ns(const struct vcpu *v)
+{
+	struct timespec ts;
+	clockid_t id;
+
+	if (!v->started || pthread_getcpuclockid(v->thread, &id) || clock_gettime(id, &ts))
+		return v->cpu_ns;
+	return (u64)ts.tv_sec * NS_PER_SEC + (u64)ts.tv_nsec;
+}
+
+void vcpu_join(struct vcpu *v)
+{
+	if (!v->started)
+		return;
+	pthread_join(v->thread, NULL);
+	v->started = false;
 }

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Life cycle and the I/O thread.
  *
- * The I/O thread sleeps until the earliest of: a device timer, a running vCPU's APIC deadline, the end of --timeout; and
- * wakes early when a descriptor is ready or somebody calls loop_wake(). It publishes how long it means to sleep before it
- * looks at the deadlines a last time, so a vCPU that arms an earlier one either is seen or sees that it must wake us.
- * While it is awake it publishes "never": whoever arms a timer then makes the coming sleep end at once.
+ * The I/O thread sleeps until the earliest of: a device timer, a running vCPU's APIC deadline, the end of --timeout;
+ * and wakes early when a descriptor is ready or somebody calls loop_wake(). It publishes how long it means to sleep
+ * before it looks at the deadlines a last time, so a vCPU that arms an earlier one either is seen or sees that it must
+ * wake us. While it is awake it publishes "never": whoever arms a timer then makes the coming sleep end at once.
  */
 #include "machine/vm.h"
 
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/prctl.h>
 
 #include "base/log.h"
 #include "machine/pc.h"
 #include "mmu/mmu.h"
+
+#define TIMER_SLACK_NS 1000ul /* the kernel's default of 50 us would show in every guest timer */
 
 /* ---- the end ---------------------------------------------------------------------------------------------------- */
 
@@ -56,7 +57,8 @@ void vm_request_reset(struct vm *vm)
 	loop_wake(vm->loop);
 }
 
-/* ---- what the board asks for (machine lock) ----------------------------------------------------------------------- */
+/* ---- what the board asks for (machine lock) -----------------------------------------------------------------------
+ */
 
 static void on_reset(void *opaque, unsigned kind)
 {
@@ -228,7 +230,8 @@ void vm_free(struct vm *vm)
 	free(vm);
 }
 
-/* ---- the I/O thread ----------------------------------------------------------------------------------------------- */
+/* ---- the I/O thread -----------------------------------------------------------------------------------------------
+ */
 
 /* The earliest APIC deadline of a running vCPU; those that are due get their ATT_TIMER. */
 static u64 vm_apic_timers(struct vm *vm, u64 now)
@@ -328,6 +331,7 @@ int vm_run(struct vm *vm, struct err *e)
 	u64 began = clock_ns(&vm->clock);
 	int ret = 0;
 
+	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0); /* the vCPU threads inherit it */
 	for (unsigned i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(vm->vcpu[i], e);
 	if (ret)
@@ -337,8 +341,7 @@ int vm_run(struct vm *vm, struct err *e)
 	pthread_cond_broadcast(&vm->parked);
 	pthread_mutex_unlock(&vm->park);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
-		if (vm->vcpu[i]->started)
-			pthread_join(vm->vcpu[i]->thread, NULL);
+		vcpu_join(vm->vcpu[i]);
 	vm->run_ns = clock_ns(&vm->clock) - began;
 	return atomic_load(&vm->status);
 }

@@ -61,6 +61,7 @@ struct vcpu {
 	struct counters counters;
 	pthread_t thread;
 	bool started;
+	u64 cpu_ns;			/* the thread's CPU time, once it has ended */
 	bool running;			/* in engine->run(); vm->park */
 	atomic_bool asleep;		/* in the futex on cpu->attention */
 	_Atomic u64 deadline_ns;	/* when the I/O thread must post ATT_TIMER; CLOCK_NEVER while asleep */
@@ -121,6 +122,9 @@ void vcpu_free(struct vcpu *v);
 /* Power-on state, and what firmware would have done to it. The vCPU must not be running. */
 void vcpu_reset(struct vcpu *v);
 int vcpu_start(struct vcpu *v, struct err *e);
+/* Host CPU time of the vCPU's thread so far, nanoseconds. From any thread. */
+u64 vcpu_cpu_ns(const struct vcpu *v);
+void vcpu_join(struct vcpu *v);
 /* From any thread: attention bits, and the vCPU sees them soon. Bits may be 0 if they were posted already. */
 void vcpu_post(struct vcpu *v, unsigned att);
 /* Own thread: tells the I/O thread when the APIC timer is due. */
