@@ -427,6 +427,13 @@ void i8254_reset(struct i8254 *p)
 	timer_arm(&p->timer, CLOCK_NEVER);
 }
 
+void i8254_post(struct i8254 *p)
+{
+	pit_write(p, 3, RW_BOTH << 4 | 2 << 1, 1);
+	pit_write(p, 0, 0, 1);
+	pit_write(p, 0, 0, 1);
+}
+
 static const struct io_ops pit_ops = { .read = pit_read, .write = pit_write, .max_size = 1 };
 static const struct io_ops port61_ops = { .read = port61_read, .write = port61_write, .max_size = 1 };
 

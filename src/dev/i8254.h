@@ -42,6 +42,8 @@ struct i8254 {
 struct i8254 *i8254_new(struct mem *m, const struct clock *clock, struct timerq *q, struct irq irq0, struct err *e);
 void i8254_free(struct i8254 *p);
 void i8254_reset(struct i8254 *p);
+/* What firmware does: channel 0 in mode 2 with the longest period, 18.2 Hz. */
+void i8254_post(struct i8254 *p);
 /* OUT of a channel as it is now. */
 bool i8254_out(struct i8254 *p, unsigned channel);
 

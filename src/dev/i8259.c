@@ -194,6 +194,7 @@ static void write_data(struct i8259_chip *c, u8 v)
 {
 	switch (c->init_step) {
 	case 0:
+	case 1:
 		c->imr = v;
 		break;
 	case 2:
@@ -306,12 +307,24 @@ void i8259_set_elcr(struct i8259 *p, u16 mask)
 	elcr_write(p, 1, mask >> 8, 1);
 }
 
+void i8259_post(struct i8259 *p)
+{
+	static const u8 icw[2][4] = { { 0x11, 0x08, 0x04, 0x01 }, { 0x11, 0x70, 0x02, 0x01 } };
+
+	for (unsigned n = 0; n < 2; n++) {
+		for (unsigned i = 0; i < 4; i++)
+			chip_write(p, n, i != 0, icw[n][i]);
+		chip_write(p, n, 1, 0xff);
+	}
+}
+
+/* Until ICW1 comes the chips are silent, as their vectors and modes are unknown. */
 void i8259_reset(struct i8259 *p)
 {
 	for (unsigned n = 0; n < 2; n++) {
 		struct i8259_chip *c = &p->chip[n];
 
-		*c = (struct i8259_chip){ .lines = c->lines, .lowest = 7 };
+		*c = (struct i8259_chip){ .lines = c->lines, .lowest = 7, .init_step = 1 };
 	}
 	p->chip[0].lines &= ~(1u << CASCADE);
 	update(p);

@@ -16,7 +16,7 @@ struct i8259_chip {
 	u8 icw2;  /* vector base */
 	u8 icw3;
 	u8 icw4;
-	u8 init_step; /* the ICW that comes next at A0 = 1, 0 when initialised */
+	u8 init_step; /* the ICW that comes next at A0 = 1; 0: initialised; 1: ICW1 has not come since reset */
 	bool need_icw4, single;
 	u8 lowest; /* input of lowest priority, 7 after ICW1 */
 	bool rotate_aeoi;
@@ -42,5 +42,7 @@ u8 i8259_ack(struct i8259 *p);
 bool i8259_intr(const struct i8259 *p);
 /* What firmware does: level-triggered inputs as a mask of 16 (inputs 0, 1, 2, 8, 13 stay edge). */
 void i8259_set_elcr(struct i8259 *p, u16 mask);
+/* And: vectors 0x08 and 0x70, everything masked. */
+void i8259_post(struct i8259 *p);
 
 #endif

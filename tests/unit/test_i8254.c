@@ -311,6 +311,15 @@ static void test_latches(void **state)
 	assert_int_equal(inb(&b, 0x43), 0xff);
 }
 
+static void test_post(void **state)
+{
+	(void)state;
+	i8254_post(pit);
+	run_ticks(65536 * 10 + 1);
+	assert_int_equal(b.wire[0].rises, 11);
+	assert_int_equal(latched(0), 0); /* 65,536 */
+}
+
 static void test_port61(void **state)
 {
 	u8 first;
@@ -350,6 +359,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bcd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_access_modes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_latches, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_post, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_port61, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_late_timer, setup, teardown),
 	};

@@ -279,6 +279,27 @@ static void test_single_without_icw4(void **state)
 	assert_int_equal(isr(0x20), 0x02);
 }
 
+static void test_reset_and_post(void **state)
+{
+	(void)state;
+	i8259_reset(pic);
+	irq(3, true);
+	assert_false(b.wire[0].level); /* not initialised */
+	outb(&b, 0x21, 0x5a);
+	assert_int_equal(inb(&b, 0x21), 0x5a);
+	i8259_post(pic);
+	i8259_set_elcr(pic, 0x0e20);
+	assert_int_equal(inw(&b, 0x4d0), 0x0e20);
+	assert_int_equal(inb(&b, 0x21), 0xff);
+	assert_int_equal(inb(&b, 0xa1), 0xff);
+	outb(&b, 0x21, 0);
+	assert_false(i8259_intr(pic));
+	irq(3, false);
+	irq(3, true);
+	assert_true(i8259_intr(pic));
+	assert_int_equal(i8259_ack(pic), 0x0b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +316,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_poll, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_icw1_clears, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_single_without_icw4, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reset_and_post, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
