@@ -31,7 +31,7 @@ int io_check(struct cpu *c, u16 port, unsigned size);
 /* A descriptor as it stands in memory; hi is read for 16-byte system descriptors only. */
 struct desc {
 	u64 lo, hi;
-	u64 addr;	/* linear */
+	u64 addr; /* linear */
 };
 
 static inline u16 desc_attr(const struct desc *d)
@@ -125,10 +125,10 @@ static inline void gpr_write(struct cpu *c, unsigned reg, unsigned size, u64 v)
 /* The exec functions of the rows in segtab.c, by file. */
 exec_fn exec_mov_from_sreg, exec_mov_to_sreg, exec_push_sreg, exec_pop_sreg, exec_load_far_ptr; /* sreg.c */
 exec_fn exec_sldt, exec_str, exec_lldt, exec_ltr, exec_verr, exec_verw, exec_sgdt, exec_sidt, exec_lgdt, exec_lidt,
-	exec_lar, exec_lsl, exec_arpl; /* systab.c */
+    exec_lar, exec_lsl, exec_arpl; /* systab.c */
 exec_fn exec_jmp_far_imm, exec_jmp_far_mem, exec_call_far_imm, exec_call_far_mem, exec_retf, exec_retf_imm; /* far.c */
-exec_fn exec_iret; /* iret.c */
+exec_fn exec_iret;											    /* iret.c */
 exec_fn exec_int3, exec_int_n, exec_into, exec_int1; /* event.c */
-exec_fn exec_pushf, exec_popf, exec_cli, exec_sti; /* flags.c */
+exec_fn exec_pushf, exec_popf, exec_cli, exec_sti;   /* flags.c */
 
 #endif
