@@ -29,40 +29,29 @@
 	}
 
 /* The forms: m and r are memory and register by ModRM, the destination first; a the accumulator, i an immediate. */
-#define ALU_FORMS(name)                                                        \
-	ALU_WRITE_MEM(name)                                                    \
-	int X(name##_rr)(struct cpu * c, const struct insn *i)                 \
-	{                                                                      \
-		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), 0);        \
-	}                                                                      \
-	int X(name##_rm)(struct cpu * c, const struct insn *i)                 \
-	{                                                                      \
-		T v;                                                           \
-		int out = H(load)(c, i, &v);                                   \
-		return unlikely(out) ? out : H(rmr)(c, REG(i), H(name), v, 0); \
-	}                                                                      \
-	int X(name##_rr2)(struct cpu * c, const struct insn *i)                \
-	{                                                                      \
-		return H(rmr)(c, REG(i), H(name), H(get)(c, RM(i)), 0);        \
-	}                                                                      \
-	int X(name##_ai)(struct cpu * c, const struct insn *i)                 \
-	{                                                                      \
-		return H(rmr)(c, RAX, H(name), (T)i->imm, 0);                  \
-	}                                                                      \
-	int X(name##_ri)(struct cpu * c, const struct insn *i)                 \
-	{                                                                      \
-		return H(rmr)(c, RM(i), H(name), (T)i->imm, 0);                \
+#define ALU_FORMS(name)                                                 \
+	ALU_WRITE_MEM(name)                                             \
+	int X(name##_rr)(struct cpu * c, const struct insn *i)          \
+	{                                                               \
+		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), 0); \
+	}                                                               \
+	LOAD_INSN(name##_rm, H(rmr)(c, REG(i), H(name), v, 0))          \
+	int X(name##_rr2)(struct cpu * c, const struct insn *i)         \
+	{                                                               \
+		return H(rmr)(c, REG(i), H(name), H(get)(c, RM(i)), 0); \
+	}                                                               \
+	int X(name##_ai)(struct cpu * c, const struct insn *i)          \
+	{                                                               \
+		return H(rmr)(c, RAX, H(name), (T)i->imm, 0);           \
+	}                                                               \
+	int X(name##_ri)(struct cpu * c, const struct insn *i)          \
+	{                                                               \
+		return H(rmr)(c, RM(i), H(name), (T)i->imm, 0);         \
 	}
 
-#define ALU_WRITE_MEM(name)                                         \
-	int X(name##_mr)(struct cpu * c, const struct insn *i)      \
-	{                                                           \
-		return H(rmw)(c, i, H(name), H(get)(c, REG(i)), 0); \
-	}                                                           \
-	int X(name##_mi)(struct cpu * c, const struct insn *i)      \
-	{                                                           \
-		return H(rmw)(c, i, H(name), (T)i->imm, 0);         \
-	}
+#define ALU_WRITE_MEM(name)                                \
+	RMW_INSN(name##_mr, H(name), H(get)(c, REG(i)), 0) \
+	RMW_INSN(name##_mi, H(name), (T)i->imm, 0)
 
 /* CMP and TEST write flags only. */
 #define ALU_TEST_OP(name)                                                                      \
@@ -73,22 +62,12 @@
 		c->aflags = f;                                                                 \
 		return OUT_DONE;                                                               \
 	}                                                                                      \
-	int X(name##_mr)(struct cpu * c, const struct insn *i)                                 \
-	{                                                                                      \
-		T v;                                                                           \
-		int out = H(load)(c, i, &v);                                                   \
-		return unlikely(out) ? out : H(name)(c, v, H(get)(c, REG(i)));                 \
-	}                                                                                      \
+	LOAD_INSN(name##_mr, H(name)(c, v, H(get)(c, REG(i))))                                 \
 	int X(name##_rr)(struct cpu * c, const struct insn *i)                                 \
 	{                                                                                      \
 		return H(name)(c, H(get)(c, RM(i)), H(get)(c, REG(i)));                        \
 	}                                                                                      \
-	int X(name##_mi)(struct cpu * c, const struct insn *i)                                 \
-	{                                                                                      \
-		T v;                                                                           \
-		int out = H(load)(c, i, &v);                                                   \
-		return unlikely(out) ? out : H(name)(c, v, (T)i->imm);                         \
-	}                                                                                      \
+	LOAD_INSN(name##_mi, H(name)(c, v, (T)i->imm))                                         \
 	int X(name##_ri)(struct cpu * c, const struct insn *i)                                 \
 	{                                                                                      \
 		return H(name)(c, H(get)(c, RM(i)), (T)i->imm);                                \
@@ -99,10 +78,7 @@
 	}
 
 #define ALU_UNARY_FORMS(name)                                 \
-	int X(name##_m)(struct cpu * c, const struct insn *i) \
-	{                                                     \
-		return H(rmw)(c, i, H(name), 0, 0);           \
-	}                                                     \
+	RMW_INSN(name##_m, H(name), 0, 0)                     \
 	int X(name##_r)(struct cpu * c, const struct insn *i) \
 	{                                                     \
 		return H(rmr)(c, RM(i), H(name), 0, 0);       \
@@ -141,13 +117,7 @@ ALU_UNARY_FORMS(dec)
 ALU_UNARY_FORMS(neg)
 ALU_UNARY_FORMS(not )
 
-int X(cmp_rm)(struct cpu *c, const struct insn *i)
-{
-	T v;
-	int out = H(load)(c, i, &v);
-
-	return unlikely(out) ? out : H(cmp)(c, H(get)(c, REG(i)), v);
-}
+LOAD_INSN(cmp_rm, H(cmp)(c, H(get)(c, REG(i)), v))
 
 int X(cmp_rr2)(struct cpu *c, const struct insn *i)
 {

@@ -42,10 +42,7 @@ static inline int H(bit_linear)(struct cpu *c, const struct insn *i, S bit, unsi
 			c->aflags = f;                                                                                \
 		return out;                                                                                           \
 	}                                                                                                             \
-	int X(name##_mi)(struct cpu * c, const struct insn *i)                                                        \
-	{                                                                                                             \
-		return H(rmw)(c, i, H(name), (T)i->imm, 0);                                                           \
-	}
+	RMW_INSN(name##_mi, H(name), (T)i->imm, 0)
 
 BIT_OP(bts)
 BIT_OP(btr)
@@ -84,13 +81,7 @@ int X(bt_mr)(struct cpu *c, const struct insn *i)
 	return unlikely(out) ? out : H(bt)(c, v, bit);
 }
 
-int X(bt_mi)(struct cpu *c, const struct insn *i)
-{
-	T v;
-	int out = H(load)(c, i, &v);
-
-	return unlikely(out) ? out : H(bt)(c, v, (T)i->imm);
-}
+LOAD_INSN(bt_mi, H(bt)(c, v, (T)i->imm))
 
 /* The destination goes in and out with its whole register: a zero source leaves what this silicon leaves. */
 #define SCAN_OP(name)                                                                 \
@@ -122,12 +113,7 @@ SCAN_OP(popcnt)
 #undef SCAN_MOD
 
 #define SCAN_FORMS(name, run)                                 \
-	int X(name##_m)(struct cpu * c, const struct insn *i) \
-	{                                                     \
-		T v;                                          \
-		int out = H(load)(c, i, &v);                  \
-		return unlikely(out) ? out : run(c, i, v);    \
-	}                                                     \
+	LOAD_INSN(name##_m, run(c, i, v))                     \
 	int X(name##_r)(struct cpu * c, const struct insn *i) \
 	{                                                     \
 		return run(c, i, H(get)(c, RM(i)));           \

@@ -15,10 +15,11 @@
 #define FLAGS_SAVE "\n\tlahf\n\tseto %%al"
 
 /* The sixteen conditions in the order of their encoding (SDM 2, B.1.4.7). */
-#define CONDITIONS(X)                                                                                              \
-	X(o, 0)                                                                                                    \
-	X(no, 1) X(b, 2) X(nb, 3) X(z, 4) X(nz, 5) X(be, 6) X(nbe, 7) X(s, 8) X(ns, 9) X(p, 10) X(np, 11) X(l, 12) \
-	    X(nl, 13) X(le, 14) X(nle, 15)
+#define CONDITIONS(X)                                                                                               \
+	X(o, 0)                                                                                                     \
+	X(no, 1)                                                                                                    \
+	X(b, 2) X(nb, 3) X(z, 4) X(nz, 5) X(be, 6) X(nbe, 7) X(s, 8) X(ns, 9) X(p, 10) X(np, 11) X(l, 12) X(nl, 13) \
+	    X(le, 14) X(nle, 15)
 
 /* Whether condition cc holds; cc is a constant at every call. */
 static inline __attribute__((always_inline)) bool flags_cond(unsigned cc, unsigned f)

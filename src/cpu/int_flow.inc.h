@@ -25,8 +25,7 @@ static inline int H(jump)(struct cpu *c, u64 to)
 	return out;
 }
 
-/* The target is checked before the stack (SDM 2A, CALL). */
-static inline int H(call)(struct cpu *c, u64 to)
+SLOW_HALF H(call_slow)(struct cpu *c, u64 to)
 {
 	u64 sp = c->r[RSP];
 	int out = H(check_target)(c, (T)to);
@@ -40,7 +39,24 @@ static inline int H(call)(struct cpu *c, u64 to)
 	return OUT_DONE;
 }
 
-static inline int H(ret)(struct cpu *c, unsigned release)
+/* The target is checked before the stack (SDM 2A, CALL). Operand size 64 means a flat stack. */
+static inline int H(call)(struct cpu *c, u64 to)
+{
+#if W == 64
+	u64 sp = c->r[RSP] - 8;
+	volatile guest_64 *p = tlb_hit_w(c, sp, 8);
+
+	if (likely(p && !((to + BIT(47)) >> 48))) {
+		*p = c->r[R_RIP];
+		c->r[RSP] = sp;
+		c->r[R_RIP] = to;
+		return OUT_DONE;
+	}
+#endif
+	return H(call_slow)(c, to);
+}
+
+SLOW_HALF H(ret_slow)(struct cpu *c, unsigned release)
 {
 	u64 sp = c->r[RSP], to;
 	int out = stack_pop(c, &sp, &to, BYTES);
@@ -52,6 +68,24 @@ static inline int H(ret)(struct cpu *c, unsigned release)
 	stack_commit(c, sp + release);
 	c->r[R_RIP] = (T)to;
 	return OUT_DONE;
+}
+
+static inline int H(ret)(struct cpu *c, unsigned release)
+{
+#if W == 64
+	volatile guest_64 *p = tlb_hit_r(c, c->r[RSP], 8);
+	u64 to;
+
+	if (likely(p)) {
+		to = *p;
+		if (likely(!((to + BIT(47)) >> 48))) {
+			c->r[RSP] += 8 + release;
+			c->r[R_RIP] = to;
+			return OUT_DONE;
+		}
+	}
+#endif
+	return H(ret_slow)(c, release);
 }
 
 static inline int H(branch)(struct cpu *c, const struct insn *i, bool taken)

@@ -26,16 +26,6 @@ CONDITIONS(SETCC)
 #undef SETCC
 
 /* MOVSXD: with operand size 16 or 32 nothing is extended. */
-int x86_movsxd_m_64(struct cpu *c, const struct insn *i)
-{
-	u32 v;
-	int out = load_32(c, i, &v);
-
-	if (likely(!out))
-		c->r[i->reg] = (u64)(s64)(s32)v;
-	return out;
-}
-
 int x86_movsxd_r_64(struct cpu *c, const struct insn *i)
 {
 	c->r[i->reg] = (u64)(s64)(s32)c->r[i->rm];

@@ -3,10 +3,7 @@
  */
 #include "cpu/int_width.inc.h"
 
-int X(mov_mr)(struct cpu *c, const struct insn *i)
-{
-	return H(store)(c, i, H(get)(c, REG(i)));
-}
+STORE_INSN(mov_mr, H(get)(c, REG(i)))
 
 int X(mov_rr)(struct cpu *c, const struct insn *i)
 {
@@ -14,15 +11,7 @@ int X(mov_rr)(struct cpu *c, const struct insn *i)
 	return OUT_DONE;
 }
 
-int X(mov_rm)(struct cpu *c, const struct insn *i)
-{
-	T v;
-	int out = H(load)(c, i, &v);
-
-	if (likely(!out))
-		H(set)(c, REG(i), v);
-	return out;
-}
+LOAD_INSN(mov_rm, (H(set)(c, REG(i), v), OUT_DONE))
 
 int X(mov_rr2)(struct cpu *c, const struct insn *i)
 {
@@ -30,10 +19,7 @@ int X(mov_rr2)(struct cpu *c, const struct insn *i)
 	return OUT_DONE;
 }
 
-int X(mov_mi)(struct cpu *c, const struct insn *i)
-{
-	return H(store)(c, i, (T)i->imm);
-}
+STORE_INSN(mov_mi, (T)i->imm)
 
 int X(mov_ri)(struct cpu *c, const struct insn *i)
 {
@@ -71,19 +57,12 @@ int X(lea)(struct cpu *c, const struct insn *i)
 }
 
 /* Into a register of this width from a narrower source. */
-#define EXTEND(name, from, src, type)                              \
-	int X(name##_m)(struct cpu * c, const struct insn *i)      \
-	{                                                          \
-		u##from v;                                         \
-		int out = load_##from(c, i, &v);                   \
-		if (likely(!out))                                  \
-			H(set)(c, REG(i), (T)(type)v);             \
-		return out;                                        \
-	}                                                          \
-	int X(name##_r)(struct cpu * c, const struct insn *i)      \
-	{                                                          \
-		H(set)(c, REG(i), (T)(type)get_##from(c, i->src)); \
-		return OUT_DONE;                                   \
+#define EXTEND(name, from, src, type)                                             \
+	LOAD_INSN_FROM(name##_m, from, (H(set)(c, REG(i), (T)(type)v), OUT_DONE)) \
+	int X(name##_r)(struct cpu * c, const struct insn *i)                     \
+	{                                                                         \
+		H(set)(c, REG(i), (T)(type)get_##from(c, i->src));                \
+		return OUT_DONE;                                                  \
 	}
 
 EXTEND(movzx8, 8, rm8, u8)
@@ -93,19 +72,12 @@ EXTEND(movsx16, 16, rm, s16)
 #undef EXTEND
 
 /* CMOVcc reads its source and writes its destination whatever the condition says. */
-#define CMOV(name, cc)                                                                        \
-	int X(cmov##name##_m)(struct cpu * c, const struct insn *i)                           \
-	{                                                                                     \
-		T v;                                                                          \
-		int out = H(load)(c, i, &v);                                                  \
-		if (likely(!out))                                                             \
-			H(set)(c, REG(i), flags_cond(cc, c->aflags) ? v : H(get)(c, REG(i))); \
-		return out;                                                                   \
-	}                                                                                     \
-	int X(cmov##name##_r)(struct cpu * c, const struct insn *i)                           \
-	{                                                                                     \
-		H(set)(c, REG(i), H(get)(c, flags_cond(cc, c->aflags) ? RM(i) : REG(i)));     \
-		return OUT_DONE;                                                              \
+#define CMOV(name, cc)                                                                                              \
+	LOAD_INSN(cmov##name##_m, (H(set)(c, REG(i), flags_cond(cc, c->aflags) ? v : H(get)(c, REG(i))), OUT_DONE)) \
+	int X(cmov##name##_r)(struct cpu * c, const struct insn *i)                                                 \
+	{                                                                                                           \
+		H(set)(c, REG(i), H(get)(c, flags_cond(cc, c->aflags) ? RM(i) : REG(i)));                           \
+		return OUT_DONE;                                                                                    \
 	}
 CONDITIONS(CMOV)
 #undef CMOV
@@ -129,6 +101,10 @@ int X(movbe_mr)(struct cpu *c, const struct insn *i)
 		return cpu_ud(c);
 	return H(store)(c, i, INT_CAT(__builtin_bswap, W)(H(get)(c, REG(i))));
 }
+#endif
+
+#if W == 64
+LOAD_INSN_FROM(movsxd_m, 32, (c->r[i->reg] = (u64)(s64)(s32)v, OUT_DONE))
 #endif
 
 #if W >= 32

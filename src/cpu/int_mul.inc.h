@@ -108,16 +108,11 @@ static inline int H(do_idiv)(struct cpu *c, T b)
 	return OUT_DONE;
 }
 
-#define MUL_FORMS(name)                                          \
-	int X(name##_m)(struct cpu * c, const struct insn *i)    \
-	{                                                        \
-		T v;                                             \
-		int out = H(load)(c, i, &v);                     \
-		return unlikely(out) ? out : H(do_##name)(c, v); \
-	}                                                        \
-	int X(name##_r)(struct cpu * c, const struct insn *i)    \
-	{                                                        \
-		return H(do_##name)(c, H(get)(c, RM(i)));        \
+#define MUL_FORMS(name)                                       \
+	LOAD_INSN(name##_m, H(do_##name)(c, v))               \
+	int X(name##_r)(struct cpu * c, const struct insn *i) \
+	{                                                     \
+		return H(do_##name)(c, H(get)(c, RM(i)));     \
 	}
 MUL_FORMS(mul)
 MUL_FORMS(imul)
@@ -136,26 +131,14 @@ static inline int H(imul2)(struct cpu *c, const struct insn *i, T a, T b)
 	return OUT_DONE;
 }
 
-int X(imul_rm)(struct cpu *c, const struct insn *i)
-{
-	T v;
-	int out = H(load)(c, i, &v);
-
-	return unlikely(out) ? out : H(imul2)(c, i, H(get)(c, REG(i)), v);
-}
+LOAD_INSN(imul_rm, H(imul2)(c, i, H(get)(c, REG(i)), v))
 
 int X(imul_rr)(struct cpu *c, const struct insn *i)
 {
 	return H(imul2)(c, i, H(get)(c, REG(i)), H(get)(c, RM(i)));
 }
 
-int X(imul_rmi)(struct cpu *c, const struct insn *i)
-{
-	T v;
-	int out = H(load)(c, i, &v);
-
-	return unlikely(out) ? out : H(imul2)(c, i, v, (T)i->imm);
-}
+LOAD_INSN(imul_rmi, H(imul2)(c, i, v, (T)i->imm))
 
 int X(imul_rri)(struct cpu *c, const struct insn *i)
 {

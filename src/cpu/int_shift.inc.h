@@ -10,26 +10,17 @@
 		asm(FLAGS_LOAD #name " %%cl, %[a]" FLAGS_SAVE : [a] "+r"(a), "+a"(*f) : "c"((u8)b) : "cc"); \
 		return a;                                                                                   \
 	}                                                                                                   \
-	int X(name##_m1)(struct cpu * c, const struct insn *i)                                              \
-	{                                                                                                   \
-		return H(rmw)(c, i, H(name), 1, 0);                                                         \
-	}                                                                                                   \
+	RMW_INSN(name##_m1, H(name), 1, 0)                                                                  \
 	int X(name##_r1)(struct cpu * c, const struct insn *i)                                              \
 	{                                                                                                   \
 		return H(rmr)(c, RM(i), H(name), 1, 0);                                                     \
 	}                                                                                                   \
-	int X(name##_mc)(struct cpu * c, const struct insn *i)                                              \
-	{                                                                                                   \
-		return H(rmw)(c, i, H(name), (u8)c->r[RCX], 0);                                             \
-	}                                                                                                   \
+	RMW_INSN(name##_mc, H(name), (u8)c->r[RCX], 0)                                                      \
 	int X(name##_rc)(struct cpu * c, const struct insn *i)                                              \
 	{                                                                                                   \
 		return H(rmr)(c, RM(i), H(name), (u8)c->r[RCX], 0);                                         \
 	}                                                                                                   \
-	int X(name##_mi)(struct cpu * c, const struct insn *i)                                              \
-	{                                                                                                   \
-		return H(rmw)(c, i, H(name), (u8)i->imm, 0);                                                \
-	}                                                                                                   \
+	RMW_INSN(name##_mi, H(name), (u8)i->imm, 0)                                                         \
 	int X(name##_ri)(struct cpu * c, const struct insn *i)                                              \
 	{                                                                                                   \
 		return H(rmr)(c, RM(i), H(name), (u8)i->imm, 0);                                            \
@@ -53,18 +44,12 @@ SHIFT_OP(sar)
 		    : "cc");                                                        \
 		return a;                                                           \
 	}                                                                           \
-	int X(name##_mc)(struct cpu * c, const struct insn *i)                      \
-	{                                                                           \
-		return H(rmw)(c, i, H(name), H(get)(c, REG(i)), (u8)c->r[RCX]);     \
-	}                                                                           \
+	RMW_INSN(name##_mc, H(name), H(get)(c, REG(i)), (u8)c->r[RCX])              \
 	int X(name##_rc)(struct cpu * c, const struct insn *i)                      \
 	{                                                                           \
 		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), (u8)c->r[RCX]); \
 	}                                                                           \
-	int X(name##_mi)(struct cpu * c, const struct insn *i)                      \
-	{                                                                           \
-		return H(rmw)(c, i, H(name), H(get)(c, REG(i)), (u8)i->imm);        \
-	}                                                                           \
+	RMW_INSN(name##_mi, H(name), H(get)(c, REG(i)), (u8)i->imm)                 \
 	int X(name##_ri)(struct cpu * c, const struct insn *i)                      \
 	{                                                                           \
 		return H(rmr)(c, RM(i), H(name), H(get)(c, REG(i)), (u8)i->imm);    \

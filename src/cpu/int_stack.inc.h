@@ -3,7 +3,7 @@
  */
 #include "cpu/int_width.inc.h"
 
-static inline int H(push)(struct cpu *c, u64 v)
+SLOW_HALF H(push_slow)(struct cpu *c, u64 v)
 {
 	u64 sp = c->r[RSP];
 	int out = stack_push(c, &sp, v, BYTES);
@@ -11,6 +11,22 @@ static inline int H(push)(struct cpu *c, u64 v)
 	if (likely(!out))
 		stack_commit(c, sp);
 	return out;
+}
+
+/* Operand size 64 exists in 64-bit mode only, where the stack is flat. */
+static inline int H(push)(struct cpu *c, u64 v)
+{
+#if W == 64
+	u64 sp = c->r[RSP] - 8;
+	volatile guest_64 *p = tlb_hit_w(c, sp, 8);
+
+	if (likely(p)) {
+		*p = v;
+		c->r[RSP] = sp;
+		return OUT_DONE;
+	}
+#endif
+	return H(push_slow)(c, v);
 }
 
 int X(push_r)(struct cpu *c, const struct insn *i)
@@ -23,16 +39,9 @@ int X(push_i)(struct cpu *c, const struct insn *i)
 	return H(push)(c, i->imm);
 }
 
-int X(push_m)(struct cpu *c, const struct insn *i)
-{
-	T v;
-	int out = H(load)(c, i, &v);
+LOAD_INSN(push_m, H(push)(c, v))
 
-	return unlikely(out) ? out : H(push)(c, v);
-}
-
-/* POP rSP keeps the popped value: the pointer is committed first. */
-int X(pop_r)(struct cpu *c, const struct insn *i)
+SLOW_HALF H(pop_slow)(struct cpu *c, const struct insn *i)
 {
 	u64 sp = c->r[RSP], v;
 	int out = stack_pop(c, &sp, &v, BYTES);
@@ -42,6 +51,21 @@ int X(pop_r)(struct cpu *c, const struct insn *i)
 	stack_commit(c, sp);
 	H(set)(c, i->rm, (T)v);
 	return OUT_DONE;
+}
+
+/* POP rSP keeps the popped value: the pointer is committed first. */
+int X(pop_r)(struct cpu *c, const struct insn *i)
+{
+#if W == 64
+	volatile guest_64 *p = tlb_hit_r(c, c->r[RSP], 8);
+
+	if (likely(p)) {
+		c->r[RSP] += 8;
+		c->r[i->rm] = *p;
+		return OUT_DONE;
+	}
+#endif
+	return H(pop_slow)(c, i);
 }
 
 /* An address by rSP is computed after the increment (SDM 2B, POP). */

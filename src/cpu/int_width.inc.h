@@ -4,6 +4,7 @@
  *
  *	T, S		the unsigned and signed type		H(name)		a helper of this width, name_W
  *	REG(i), RM(i)	operand names for H(get) and H(set)	X(name)		an exec function, x86_name_W
+ *	LOAD_INSN STORE_INSN RMW_INSN	whole exec functions of a memory form
  *
  * The helpers are defined once a translation unit and width; the names as often as needed.
  */
@@ -25,6 +26,52 @@
 #define REG(i) ((i)->reg)
 #define RM(i) ((i)->rm)
 #endif
+
+/* Exec functions whose hit path makes no call and so keeps no frame; a miss starts over in a function of its own.
+ * LOAD_INSN (_FROM: of another width): run is an expression of c, i and the loaded v. STORE_INSN: val is what is
+ * stored. RMW_INSN: as H(rmw). */
+#define SLOW_HALF static __attribute__((noinline, cold)) int
+#define LOAD_INSN(name, run) LOAD_INSN_FROM(name, W, run)
+#define LOAD_INSN_FROM(name, bits, run)                                            \
+	SLOW_HALF H(name##_slow)(struct cpu * c, const struct insn *i)             \
+	{                                                                          \
+		INT_CAT(u, bits) v = 0;                                            \
+		int out = INT_CAT(load_slow_, bits)(c, i, &v);                     \
+		return out ? out : (run);                                          \
+	}                                                                          \
+	int X(name)(struct cpu * c, const struct insn *i)                          \
+	{                                                                          \
+		void *p;                                                           \
+		if (likely(insn_hit_r(c, i, bits / 8, &p))) {                      \
+			INT_CAT(u, bits) v = *(volatile INT_CAT(guest_, bits) *)p; \
+			return (run);                                              \
+		}                                                                  \
+		return H(name##_slow)(c, i);                                       \
+	}
+#define STORE_INSN(name, val)                               \
+	int X(name)(struct cpu * c, const struct insn *i)   \
+	{                                                   \
+		void *p;                                    \
+		if (unlikely(!insn_hit_w(c, i, BYTES, &p))) \
+			return H(store_slow)(c, i, (val));  \
+		*(volatile H(guest) *)p = (val);            \
+		return OUT_DONE;                            \
+	}
+#define RMW_INSN(name, op, b, k)                                                      \
+	SLOW_HALF H(name##_slow)(struct cpu * c, const struct insn *i)                \
+	{                                                                             \
+		return H(rmw)(c, i, op, b, k);                                        \
+	}                                                                             \
+	int X(name)(struct cpu * c, const struct insn *i)                             \
+	{                                                                             \
+		void *p;                                                              \
+		u16 f = c->aflags;                                                    \
+		if (unlikely(!insn_hit_w(c, i, BYTES, &p) || (i->flags & INSN_LOCK))) \
+			return H(name##_slow)(c, i);                                  \
+		*(volatile H(guest) *)p = op(&f, *(volatile H(guest) *)p, b, k);      \
+		c->aflags = f;                                                        \
+		return OUT_DONE;                                                      \
+	}
 
 #if !defined(INT_HAVE_8) && W == 8
 #define INT_HAVE_8
@@ -67,7 +114,7 @@ static inline void H(set)(struct cpu *c, unsigned r, T v)
 #endif
 }
 
-static inline int H(load)(struct cpu *c, const struct insn *i, T *v)
+static __attribute__((noinline, unused, cold)) int H(load_slow)(struct cpu *c, const struct insn *i, T *v)
 {
 	u64 lin;
 	int out = insn_linear(c, i, BYTES, ACC_R, &lin);
@@ -77,7 +124,22 @@ static inline int H(load)(struct cpu *c, const struct insn *i, T *v)
 	return LD(c, lin, v, insn_acc(i, ACC_R));
 }
 
-static inline int H(store)(struct cpu *c, const struct insn *i, T v)
+static inline __attribute__((always_inline)) int H(load)(struct cpu *c, const struct insn *i, T *v)
+{
+	void *p;
+	T slow = 0;
+	int out;
+
+	if (likely(insn_hit_r(c, i, BYTES, &p))) {
+		*v = *(volatile H(guest) *)p;
+		return OUT_DONE;
+	}
+	out = H(load_slow)(c, i, &slow);
+	*v = slow;
+	return out;
+}
+
+static __attribute__((noinline, unused, cold)) int H(store_slow)(struct cpu *c, const struct insn *i, T v)
 {
 	u64 lin;
 	int out = insn_linear(c, i, BYTES, ACC_W, &lin);
@@ -85,6 +147,16 @@ static inline int H(store)(struct cpu *c, const struct insn *i, T v)
 	if (unlikely(out))
 		return out;
 	return STO(c, lin, v, insn_acc(i, ACC_W));
+}
+
+static inline __attribute__((always_inline)) int H(store)(struct cpu *c, const struct insn *i, T v)
+{
+	void *p;
+
+	if (unlikely(!insn_hit_w(c, i, BYTES, &p)))
+		return H(store_slow)(c, i, v);
+	*(volatile H(guest) *)p = v;
+	return OUT_DONE;
 }
 
 /* Replaces the operand at lin by op(f, it, b, k), atomically if lock; *old is what was there. Commits memory only. */

@@ -12,4 +12,9 @@
 #undef STO
 #undef REG
 #undef RM
+#undef SLOW_HALF
+#undef LOAD_INSN
+#undef LOAD_INSN_FROM
+#undef STORE_INSN
+#undef RMW_INSN
 #undef W
