@@ -22,6 +22,7 @@ static const u16 base_features[] = {
 };
 
 static const u16 system_features[] = {
+	FEAT_VME,
 	FEAT_PCID,
 	FEAT_INVPCID,
 	FEAT_SMEP,
@@ -70,9 +71,8 @@ static const u16 amd_features[] = {
 	FEAT_AUTOIBRS,	 FEAT_SRSO_NO, FEAT_TSA_SQ_NO,	  FEAT_TSA_L1_NO,
 };
 
-static const u16 optional_features[] = { FEAT_LA57,	FEAT_VME,  FEAT_MONITOR,
-					 FEAT_STIBP,	FEAT_SSBD, FEAT_KVM_POLL_CONTROL,
-					 FEAT_SERIALIZE };
+static const u16 optional_features[] = { FEAT_LA57, FEAT_MONITOR,	   FEAT_STIBP,
+					 FEAT_SSBD, FEAT_KVM_POLL_CONTROL, FEAT_SERIALIZE };
 
 static const u16 v2_features[] = { FEAT_SSE3, FEAT_SSSE3, FEAT_SSE41, FEAT_SSE42, FEAT_POPCNT };
 

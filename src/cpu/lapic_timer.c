@@ -89,7 +89,8 @@ u32 lapic_timer_count(struct cpu *c)
 	struct lapic *a = &c->lapic;
 	u64 ticks;
 
-	if (mode(c) == TIMER_DEADLINE || !a->timer_init)
+	/* a one-shot count that ended stays at 0, even when the mode becomes periodic */
+	if (mode(c) == TIMER_DEADLINE || !a->timer_init || a->timer_deadline_ns == CLOCK_NEVER)
 		return 0;
 	ticks = (c->ops->now_ns(c) - a->timer_start_ns) >> div_shift(a);
 	if (mode(c) == TIMER_PERIODIC)

@@ -302,12 +302,14 @@ static bool mc_read(struct cpu *c, u32 idx, u64 *val)
 	return true;
 }
 
-/* Software may only clear what an error left behind (SDM 3B 16.3.2), unless AMD's HWCR lets it write. */
+/* Software may only clear what an error left behind (SDM 3B 16.3.2). AMD lets it write ADDR and MISC, and STATUS too
+ * under HWCR.McStatusWrEn (APM 2, 9.3.2). */
 static bool mc_write(struct cpu *c, u32 idx, u64 val)
 {
-	bool free_write = cpu_is_amd(c) && (c->amd_hwcr & HWCR_MC_STATUS_WR_EN);
+	bool status = idx % 4 == 1, control = idx % 4 == 0;
+	bool writable = control || (cpu_is_amd(c) && (!status || (c->amd_hwcr & HWCR_MC_STATUS_WR_EN)));
 
-	if (idx % 4 && val && !free_write)
+	if (val && !writable)
 		return false;
 	*mc_register(c, idx) = val;
 	return true;

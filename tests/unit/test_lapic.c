@@ -210,6 +210,13 @@ static void test_one_shot(void **state)
 	assert_int_equal(lapic_ack(c), 0x60);
 	assert_int_equal(rd(0x390), 0);
 	assert_true(lapic_next_deadline(c) == ~0ull);
+	wr(0x320, 0x20060); /* periodic now, but the count has ended */
+	world.now = 2500;
+	assert_int_equal(rd(0x390), 0);
+	wr(0x380, 1000);
+	world.now = 3000;
+	wr(0x320, 0x60); /* and back, while counting: it goes on */
+	assert_int_equal(rd(0x390), 750);
 }
 
 static void test_periodic(void **state)

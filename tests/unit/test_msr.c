@@ -183,6 +183,12 @@ static void test_mca(void **state)
 		assert_true(get(MSR_MC0_CTL + 4 * k) == ~0ull);
 	}
 	no_get(MSR_MC0_CTL + 4 * NR_MC_BANKS);
+	no_put(MSR_MC0_CTL + 2, 1);
+	f->model.amd = true;
+	put(MSR_MC0_CTL + 2, 1);
+	no_put(MSR_MC0_CTL + 1, 1);
+	put(MSR_AMD_HWCR, BIT(18));
+	put(MSR_MC0_CTL + 1, 1);
 	set_bit_of_model(&f->model, FEAT_MCA, false);
 	no_get(MSR_MCG_CAP);
 }
