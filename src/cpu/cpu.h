@@ -100,6 +100,8 @@ enum {
 
 enum cpu_code { CODE16, CODE32, CODE64 };
 
+#define BLOCK_KEY_LIMIT (1u << 4) /* in block_key: fetches must be compared with the limit of CS */
+
 /* Recomputed by cpu_update_mode(). */
 struct cpu_derived {
 	u8 cpl;		/* SS.DPL; 0 in real mode, 3 in virtual-8086 */

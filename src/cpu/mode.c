@@ -44,5 +44,7 @@ void cpu_update_mode(struct cpu *c)
 	d->sp_mask = seg_sp_mask(&c->seg[SEG_SS], d->long64);
 	derive_segments(c);
 	d->block_key = d->code | (u32)(!d->pe || d->vm86) << 2 | (u32) !!(d->seg_check & ~(1u << SEG_CS)) << 3;
+	if (!d->long64 && c->seg[SEG_CS].limit != 0xffffffff)
+		d->block_key |= BLOCK_KEY_LIMIT;
 	c->ops->mode_changed(c);
 }

@@ -65,6 +65,7 @@ static struct block *block_make(struct interp *in, const u8 *host, u64 gpa)
 	*b = (struct block){ .gpa = gpa, .key = in->cpu->d.block_key };
 	block_unlink(b);
 	decode_sampled(in, b, host, (unsigned)(PAGE_SIZE - (gpa & ~PAGE_MASK)));
+	b->end = b->insn + b->n;
 	blocks_add(in, b);
 	return b;
 }

@@ -84,62 +84,89 @@ static int leave_block(struct interp *in, const struct block *b, struct insn *i,
 	return out == OUT_AGAIN ? OUT_DONE : out;
 }
 
+/* The first n instructions of b, where the budget ends in it. */
+static int run_part(struct interp *in, struct block *b, u64 n)
+{
+	struct cpu *c = in->cpu;
+	struct insn *i = b->insn;
+	int out;
+
+	c->block_end = i + n;
+	do {
+		c->r[R_RIP] += i->len;
+		out = i->exec(c, i);
+		i++;
+	} while (!out && i < (const struct insn *)c->block_end);
+	return leave_block(in, b, i, out);
+}
+
 /* Where a run of linked blocks ended without a link to go on by. */
 struct chain_end {
 	struct block *b; /* NULL: it ended otherwise */
 	bool jumped;	 /* which of its links is wanted */
 };
 
-/* Runs b and the blocks linked behind it while nothing presses, up to instruction count stop.
+/* Runs b and the blocks linked behind it while nothing presses, up to instruction count stop (not reached yet).
  *
- * A link is right if its target is as far from b in the frame as r[R_RIP] has gone: gpa + skew is the same for both. */
-static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
+ * A link is right if its target is as far from b in the frame as r[R_RIP] has gone: gpa + skew is the same for both.
+ * Not inlined, so that what the loop needs stays in registers. */
+static __attribute__((noinline)) int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
 {
 	struct cpu *c = in->cpu;
-	u64 skew = c->r[R_RIP] - b->gpa, limit = interp_limit(c), blocks = 0, n, rip, next;
-	const unsigned ignored = in->ignored;
-	struct insn *i, *end;
-	struct block *from;
-	bool jumped, linked;
-	int out;
+	u64 rip = c->r[R_RIP], skew = rip - b->gpa, blocks = 0, next;
+	const unsigned wanted = ~in->ignored;
+	struct block *from = NULL;
+	bool jumped = false;
+	struct insn *i;
+	int out = OUT_DONE;
 
-	do {
-		n = MIN((u64)b->n, stop - c->icount);
-		i = b->insn;
-		end = i + n;
-		c->block_end = end;
-		rip = c->r[R_RIP];
-		blocks++;
-		do {
-			rip += i->len;
-			c->r[R_RIP] = rip;
-			out = i->exec(c, i);
-			i++;
-		} while (likely(!out) && i < (const struct insn *)c->block_end);
-		if (unlikely(out || i != end)) {
-			out = leave_block(in, b, i, out);
+	for (;;) {
+		if (unlikely(b->n > stop - c->icount)) {
+			if (stop != c->icount)
+				out = run_part(in, b, stop - c->icount);
 			from = NULL;
 			break;
 		}
-		c->icount += n;
-		from = b;
+		i = b->insn;
+		c->block_end = b->end;
+		blocks++;
+		for (;;) {
+			rip += i->len;
+			c->r[R_RIP] = rip;
+			out = i->exec(c, i);
+			if (unlikely(out))
+				break;
+			if (unlikely(++i >= (const struct insn *)c->block_end))
+				break;
+		}
+		if (unlikely(i != b->end)) {
+			out = leave_block(in, b, out ? i + 1 : i, out);
+			from = NULL;
+			break;
+		}
+		c->icount += b->n;
 		next = c->r[R_RIP];
 		jumped = next != rip;
+		from = b;
 		b = b->succ[jumped];
-		linked = b->gpa + skew == next && next + b->bytes - 1 <= limit;
-		last->jumped = jumped;
-	} while (likely(linked) && likely(!pressing(c, ignored)) && likely(c->icount != stop));
-	last->b = from;
+		rip = next;
+		if (unlikely(b->gpa + skew != next))
+			break;
+		if (unlikely(atomic_load_explicit(&c->attention, memory_order_relaxed) & wanted))
+			break;
+	}
+	*last = (struct chain_end){ .b = from, .jumped = jumped };
 	counter_add(c->counters, CNT_BLOCKS_RUN, blocks);
 	return out;
 }
 
-/* Lets the chain that ended at `last` lead to b from now on. Invariant 3; not if the cache was emptied meanwhile. */
+/* Lets the chain that ended at `last` lead to b from now on: invariant 3. Not if the cache was emptied meanwhile. */
 static void link_blocks(struct interp *in, const struct chain_end *last, struct block *b, u64 flushes)
 {
 	struct block *from = last->b;
 
-	if (from && in->flushes == flushes && from->key != KEY_DEAD && !((from->gpa ^ b->gpa) >> PAGE_SHIFT))
+	if (from && in->flushes == flushes && from->key == b->key && !(b->key & BLOCK_KEY_LIMIT) &&
+	    !((from->gpa ^ b->gpa) >> PAGE_SHIFT))
 		from->succ[last->jumped] = b;
 }
 

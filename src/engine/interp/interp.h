@@ -9,7 +9,8 @@
  *     own block can finish. What is in force when code changes (cpu->block_end) ends with that instruction; so does
  *     the chain, since ATT_EXCL is posted where it would not.
  *  3. Successor links lead to blocks of the same frame only and are followed only after a block that ended with
- *     OUT_DONE, so that neither the translation of the page nor the mode can have changed.
+ *     OUT_DONE, so that neither the translation of the page nor the mode can have changed. Where CS has a limit to
+ *     compare with, there are none.
  *  4. Instructions that leave their page are in no block: step.c decodes them afresh or compares their bytes.
  */
 #ifndef ENGINE_INTERP_H
@@ -32,6 +33,7 @@ struct block {
 	u8 n;		       /* instructions; 0: the first one cannot be in a block */
 	struct block *succ[2]; /* after falling through, after jumping; NULL unknown */
 	struct block *hash_next, *frame_next;
+	const struct insn *end; /* behind the last one */
 	_Alignas(64) struct insn insn[];
 };
 _Static_assert(sizeof(struct block) == 64, "the head of a block is one cache line");
