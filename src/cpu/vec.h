@@ -85,6 +85,8 @@ const struct vop *vec_cache_add(const struct vop *v, const u8 *code, unsigned le
 /* Runs with the code at a scratch place, serialised among all threads: for when the cache is full. */
 int vec_scratch_exec(struct cpu *c, const struct insn *i, struct vop *v, const u8 *code, unsigned len);
 
+void vec_expect_fault(void); /* make sure that an unmasked SIMD exception will come to us */
+
 /* vec_emit.c: makes v and its code; the number of code bytes, or 0 when p is nothing this family executes. */
 #define VEC_CODE_MAX 256
 unsigned vec_emit(const struct vparse *p, const struct insn *i, enum cpu_code code, struct vop *v, u8 *out);

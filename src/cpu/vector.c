@@ -164,9 +164,12 @@ static void mmx_finish(struct cpu *c, const struct insn *i, const struct vop *v,
 int vec_run(struct cpu *c, const struct insn *i, const struct vop *v, void *mem)
 {
 	unsigned aux = v->aux_kind == OPK_MASK ? i->reg8 : i->rm8;
-	u32 fault = v->run(c, mem, reg_ptr(c, v->reg_kind, i->reg), reg_ptr(c, v->rm_kind, i->rm),
-			   reg_ptr(c, v->vvvv_kind, i->vvvv), reg_ptr(c, v->aux_kind, aux));
+	u32 fault;
 
+	if (unlikely(v->mxcsr && (c->mxcsr & MXCSR_MASKS) != MXCSR_MASKS))
+		vec_expect_fault();
+	fault = v->run(c, mem, reg_ptr(c, v->reg_kind, i->reg), reg_ptr(c, v->rm_kind, i->rm),
+		       reg_ptr(c, v->vvvv_kind, i->vvvv), reg_ptr(c, v->aux_kind, aux));
 	return unlikely(fault) ? vec_simd_fault(c, fault) : OUT_DONE;
 }
 
