@@ -78,6 +78,20 @@ static void glue_ioapic_eoi(struct cpu *c, u8 vector)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+/* Only the bootstrap processor's FERR# is wired to the chipset; the others go on as if IGNNE# were asserted. */
+static bool glue_ferr(struct cpu *c, bool asserted)
+{
+	struct vm *vm = vcpu_of(c)->vm;
+	bool ignne;
+
+	if (c->index != 0)
+		return true;
+	pthread_mutex_lock(&vm->lock);
+	ignne = pc_ferr(vm->pc, asserted);
+	pthread_mutex_unlock(&vm->lock);
+	return ignne;
+}
+
 static void glue_timer_changed(struct cpu *c)
 {
 	vcpu_publish_deadline(vcpu_of(c));
@@ -188,6 +202,7 @@ void vm_fill_ops(struct vm *vm)
 	vm->ops.random = glue_random;
 	vm->ops.ioapic_eoi = glue_ioapic_eoi;
 	vm->ops.send_ipi = glue_send_ipi;
+	vm->ops.ferr = glue_ferr;
 	vm->ops.timer_changed = glue_timer_changed;
 	vm->ops.exclusive_begin = glue_exclusive_begin;
 	vm->ops.exclusive_end = glue_exclusive_end;

@@ -16,6 +16,7 @@
 #include "dev/acpipm.h"
 #include "dev/debugexit.h"
 #include "dev/debugport.h"
+#include "dev/ferr.h"
 #include "dev/fwcfg.h"
 #include "dev/hpet.h"
 #include "dev/i440fx.h"
@@ -57,6 +58,7 @@ struct pc {
 	struct mc146818 *rtc;
 	struct i8042 *kbc;
 	struct port92 *port92;
+	struct ferr *ferr;
 	struct acpipm *pm;
 	struct resetctl resetctl;
 	struct pci_bus *pci;
@@ -105,6 +107,11 @@ u8 pc_ack_intr(struct pc *pc)
 void pc_eoi(struct pc *pc, u8 vector)
 {
 	ioapic_eoi(pc->ioapic, vector);
+}
+
+bool pc_ferr(struct pc *pc, bool asserted)
+{
+	return ferr_set(pc->ferr, asserted);
 }
 
 /* ---- birth ------------------------------------------------------------------------------------------------------ */
@@ -170,7 +177,8 @@ static int pc_add_control(struct pc *pc, struct err *e)
 	pc->a20.out = (struct irq){ .set = pc_set_a20, .chip = pc };
 	pc->kbc = i8042_new(cfg->mem, pc_line(pc, 1), pc_line(pc, 12), irqor_input(&pc->a20, A20_KBC), cfg->reset, e);
 	pc->port92 = pc->kbc ? port92_new(cfg->mem, irqor_input(&pc->a20, A20_PORT92), cfg->reset, e) : NULL;
-	return pc->port92 ? 0 : -1;
+	pc->ferr = pc->port92 ? ferr_new(cfg->mem, pc_line(pc, 13), e) : NULL;
+	return pc->ferr ? 0 : -1;
 }
 
 static int pc_add_pci(struct pc *pc, struct err *e)
@@ -249,6 +257,7 @@ void pc_free(struct pc *pc)
 	fwcfg_free(pc->fwcfg);
 	i440fx_free(pc->chipset);
 	pci_free(pc->pci);
+	ferr_free(pc->ferr);
 	port92_free(pc->port92);
 	i8042_free(pc->kbc);
 	acpipm_free(pc->pm);
@@ -321,6 +330,9 @@ static int pc_post(struct pc *pc, struct err *e)
 	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
 		acpi.serial[i] = pc->com[i] != NULL;
 	i8259_set_elcr(pc->pic, PIIX_LEVEL_IRQS);
+	i8259_post(pc->pic);
+	i8254_post(pc->pit);
+	i8042_post(pc->kbc);
 	i440fx_post(pc->chipset);
 	if (pci_assign(pc->pci, PC_LOW_RAM_MAX, PCI_MEM_END, PCI_IO, PCI_IO_END, e) || pc_write_bda(pc, e) ||
 	    acpi_build(pc->cfg.mem, &acpi, &pc->rsdp, e))
@@ -337,6 +349,7 @@ int pc_reset(struct pc *pc, struct err *e)
 	mc146818_reset(pc->rtc);
 	i8042_reset(pc->kbc);
 	port92_reset(pc->port92);
+	ferr_reset(pc->ferr);
 	acpipm_reset(pc->pm);
 	resetctl_reset(&pc->resetctl);
 	pci_reset(pc->pci);

@@ -46,5 +46,6 @@ void pc_memory_map(const struct pc *pc, struct boot_map *map);
 u64 pc_rsdp(const struct pc *pc);
 u8 pc_ack_intr(struct pc *pc);		/* INTA: the vector */
 void pc_eoi(struct pc *pc, u8 vector);	/* a local APIC's EOI broadcast */
+bool pc_ferr(struct pc *pc, bool asserted);	/* the bootstrap processor's FERR#; answers IGNNE# */
 
 #endif
