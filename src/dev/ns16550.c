@@ -21,6 +21,7 @@ enum {
 	FCR_TX_RESET = 0x04,
 	LCR_BREAK = 0x40,
 	LCR_DLAB = 0x80,
+	MCR_RTS = 0x02,
 	MCR_OUT2 = 0x08,
 	MCR_LOOP = 0x10,
 	LSR_DR = 0x01,
@@ -37,6 +38,9 @@ enum {
 	MSR_RI = 0x40,
 	MSR_DCD = 0x80,
 };
+
+/* So many reads of LSR with nothing to wait for but input mean that the guest polls for it. */
+#define POLLS 64
 
 static bool fifos(const struct ns16550 *u)
 {
@@ -135,11 +139,18 @@ static void rx_push(struct ns16550 *u, u8 v, u8 errors)
 	restart_timeout(u);
 }
 
+static bool listening(const struct ns16550 *u)
+{
+	if (u->mcr & MCR_LOOP)
+		return false;
+	return (u->mcr & MCR_RTS) || (u->ier & IER_RDA) || u->polls >= POLLS;
+}
+
 static size_t backend_room(void *opaque)
 {
 	struct ns16550 *u = opaque;
 
-	return u->mcr & MCR_LOOP ? 0 : rx_depth(u) - MIN(u->rx_count, rx_depth(u));
+	return !listening(u) ? 0 : rx_depth(u) - MIN(u->rx_count, rx_depth(u));
 }
 
 static void backend_rx(void *opaque, const u8 *p, size_t n)
@@ -193,6 +204,8 @@ static void backend_drained(void *opaque)
 static void write_thr(struct ns16550 *u, u8 v)
 {
 	u->thre_pending = false;
+	if (u->polls < POLLS)
+		u->polls = 0;
 	if (u->mcr & MCR_LOOP) {
 		rx_push(u, v & (0xff >> (3 - (u->lcr & 3))), 0);
 		tx_emptied(u);
@@ -248,6 +261,7 @@ static void write_ier(struct ns16550 *u, u8 v)
 	if ((v & IER_THRE) && !(u->ier & IER_THRE) && (u->lsr & LSR_THRE))
 		u->thre_pending = true;
 	u->ier = v & 0x0f;
+	chardev_kick_input(u->backend);
 }
 
 /* The modem inputs: of a connected null modem, or of our own outputs in loopback. */
@@ -267,12 +281,9 @@ static void update_msr(struct ns16550 *u)
 
 static void write_mcr(struct ns16550 *u, u8 v)
 {
-	bool left_loop = (u->mcr & MCR_LOOP) && !(v & MCR_LOOP);
-
 	u->mcr = v & 0x1f;
 	update_msr(u);
-	if (left_loop)
-		chardev_kick_input(u->backend);
+	chardev_kick_input(u->backend);
 }
 
 /* A break sent in loopback arrives as one. */
@@ -300,6 +311,8 @@ static u8 read_lsr(struct ns16550 *u)
 
 	u->lsr &= ~LSR_INT;
 	show_head(u);
+	if ((v & LSR_THRE) && !(v & LSR_DR) && u->polls < POLLS && ++u->polls == POLLS)
+		chardev_kick_input(u->backend);
 	return v;
 }
 
@@ -387,7 +400,7 @@ void ns16550_reset(struct ns16550 *u)
 	u->lsr = LSR_THRE | LSR_TEMT;
 	u->msr = MSR_CTS | MSR_DSR | MSR_DCD;
 	u->divisor = 12;
-	u->tx_count = 0;
+	u->tx_count = u->polls = 0;
 	u->thre_pending = false;
 	rx_reset(u);
 	update_irq(u);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The PC16550D UART. Line speed is not modelled: a byte leaves when the backend takes it and arrives when there is
- * room, so that nothing is lost; overruns do not happen. Machine lock.
+ * room, so that nothing is lost; overruns do not happen. The far end keeps RTS handshake: it sends nothing until the
+ * guest listens, that is, raised RTS, enabled receive interrupts, or polls for input; what was typed (or piped) before
+ * a kernel clears its FIFOs is therefore not lost. Machine lock.
  */
 #ifndef DEV_NS16550_H
 #define DEV_NS16550_H
@@ -17,6 +19,7 @@ struct ns16550 {
 	u16 divisor;
 	bool thre_pending;	 /* THRE interrupt not yet seen in IIR */
 	bool timeout;		 /* character timeout */
+	u8 polls;		 /* reads of LSR since the last byte sent, up to where they mean polling for input */
 	u8 rx_errors[UART_FIFO]; /* LSR bits that came with each byte */
 	u8 rx[UART_FIFO], tx[UART_FIFO];
 	u8 rx_head, rx_count, tx_count;

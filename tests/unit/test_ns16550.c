@@ -197,11 +197,42 @@ static void test_nothing_is_lost(void **state)
 
 	(void)state;
 	put(2, 0x01);
+	put(4, 0x03);
 	send(text);
 	while (get(5) & 1)
 		got[n++] = (char)get(0);
 	assert_string_equal(got, text);
 	assert_int_equal(get(5) & 0x02, 0);
+}
+
+/* What came before the guest listens stays with the sender, whatever the guest does to its FIFOs. */
+static void test_waits_for_listener(void **state)
+{
+	(void)state;
+	send("early");
+	put(2, 0x01);
+	put(2, 0x07);
+	for (unsigned i = 0; i < 200; i++) { /* a console that only writes */
+		assert_int_equal(get(5), 0x60);
+		put(0, 'x');
+		get(5);
+	}
+	put(4, 0x01); /* DTR says nothing yet */
+	assert_int_equal(get(5), 0x60);
+	put(1, 0x01);
+	assert_int_equal(get(0), 'e');
+	ns16550_reset(uart);
+	send("rts");
+	assert_int_equal(get(5), 0x60);
+	put(4, 0x02);
+	assert_int_equal(get(0), 'r');
+	ns16550_reset(uart);
+	send("poll");
+	for (unsigned i = 0; i < 100 && !(get(5) & 1); i++)
+		;
+	assert_int_equal(get(0), 'p');
+	put(0, 'x');
+	assert_int_equal(get(0), 'o');
 }
 
 static void test_loopback(void **state)
@@ -230,7 +261,7 @@ static void test_loopback(void **state)
 	assert_int_equal(get(5) & 0x11, 0x11); /* a break */
 	assert_int_equal(get(5) & 0x10, 0);
 	get(0);
-	put(4, 0x00);
+	put(4, 0x02);
 	assert_int_equal(get(0), 'l');
 }
 
@@ -270,6 +301,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_receive_without_fifo, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_receive_fifo_and_timeout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_is_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_waits_for_listener, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_loopback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_line_status_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_modem_status_interrupt, setup, teardown),
