@@ -21,7 +21,6 @@ enum {
 	FCR_TX_RESET = 0x04,
 	LCR_BREAK = 0x40,
 	LCR_DLAB = 0x80,
-	MCR_RTS = 0x02,
 	MCR_OUT2 = 0x08,
 	MCR_LOOP = 0x10,
 	LSR_DR = 0x01,
@@ -143,7 +142,7 @@ static bool listening(const struct ns16550 *u)
 {
 	if (u->mcr & MCR_LOOP)
 		return false;
-	return (u->mcr & MCR_RTS) || (u->ier & IER_RDA) || u->polls >= POLLS;
+	return (u->ier & IER_RDA) || u->polls >= POLLS;
 }
 
 static size_t backend_room(void *opaque)
@@ -260,6 +259,9 @@ static void write_ier(struct ns16550 *u, u8 v)
 	/* Enabling THRE with an empty transmitter interrupts at once. */
 	if ((v & IER_THRE) && !(u->ier & IER_THRE) && (u->lsr & LSR_THRE))
 		u->thre_pending = true;
+	/* Who changes to or from interrupts has not polled. */
+	if ((u->ier ^ v) & IER_RDA)
+		u->polls = 0;
 	u->ier = v & 0x0f;
 	chardev_kick_input(u->backend);
 }
@@ -311,7 +313,7 @@ static u8 read_lsr(struct ns16550 *u)
 
 	u->lsr &= ~LSR_INT;
 	show_head(u);
-	if ((v & LSR_THRE) && !(v & LSR_DR) && u->polls < POLLS && ++u->polls == POLLS)
+	if ((v & (LSR_THRE | LSR_DR)) == LSR_THRE && !(u->mcr & MCR_LOOP) && !listening(u) && ++u->polls == POLLS)
 		chardev_kick_input(u->backend);
 	return v;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The PC16550D UART. Line speed is not modelled: a byte leaves when the backend takes it and arrives when there is
- * room, so that nothing is lost; overruns do not happen. The far end keeps RTS handshake: it sends nothing until the
- * guest listens, that is, raised RTS, enabled receive interrupts, or polls for input; what was typed (or piped) before
- * a kernel clears its FIFOs is therefore not lost. Machine lock.
+ * room, so that nothing is lost; overruns do not happen. The far end sends nothing until the guest listens, that is,
+ * enabled receive interrupts or polls for input: what was typed or piped in before a kernel opens the port, clearing
+ * its FIFOs and reading the receiver "for luck", waits with the sender. Machine lock.
  */
 #ifndef DEV_NS16550_H
 #define DEV_NS16550_H
