@@ -15,13 +15,17 @@
 
 static u32 glue_in(struct cpu *c, u16 port, unsigned size)
 {
+	u32 val = mem_port_read(vcpu_of(c)->vm->mem, port, size);
+
 	counter_inc(c->counters, CNT_IO_READ);
-	return mem_port_read(vcpu_of(c)->vm->mem, port, size);
+	cpu_trace(c, TRACE_PORT, port, val, size);
+	return val;
 }
 
 static void glue_out(struct cpu *c, u16 port, unsigned size, u32 val)
 {
 	counter_inc(c->counters, CNT_IO_WRITE);
+	cpu_trace(c, TRACE_PORT, port, val, size | 0x100);
 	mem_port_write(vcpu_of(c)->vm->mem, port, val, size);
 }
 

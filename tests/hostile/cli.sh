@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# Absurd command lines: each ends with status 125 and one sentence, at once.
+bad=0
+
+# refuse WORDS-THAT-MUST-BE-SAID ARGUMENTS …
+refuse() {
+	want=$1
+	shift
+	timeout 20 "$DOPPEL" "$@" >"$TMPDIR/out" 2>"$TMPDIR/err" </dev/null
+	status=$?
+	if [ $status != 125 ] || [ "$(wc -l <"$TMPDIR/err")" != 1 ] || ! grep -qF -- "$want" "$TMPDIR/err"; then
+		echo "doppel $*: status $status, said: $(cat "$TMPDIR/err")"
+		bad=1
+	fi
+}
+
+head -c 100000 /dev/zero >"$TMPDIR/zeroes"
+head -c 100000 /dev/urandom >"$TMPDIR/noise"
+: >"$TMPDIR/empty"
+refuse "frobnicate" frobnicate
+refuse "not available" run true
+refuse "not available" ps
+refuse "--kernel" boot
+refuse "disk image" boot disk.img
+refuse "/nonexistent" boot --kernel /nonexistent
+refuse "is empty" boot --kernel "$TMPDIR/empty"
+refuse "not a kernel" boot --kernel "$TMPDIR/zeroes"
+refuse "not a kernel" boot --kernel "$TMPDIR/noise"
+refuse "directory" boot --kernel /
+refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory 0
+refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory -1
+refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory 99999999999999999999
+refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory 12Q
+refuse "--cpus" boot --kernel "$TMPDIR/zeroes" --cpus 65
+refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine warp
+refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine kvm
+refuse "--serial" boot --kernel "$TMPDIR/zeroes" --serial telepathy
+refuse "stdio" boot --kernel "$TMPDIR/zeroes" --serial stdio --serial stdio
+refuse "--nonsense" boot --nonsense
+refuse "--kernel needs" boot --kernel
+refuse "takes no" doctor now
+refuse "no command" help frobnicate
+[ $bad = 0 ] && echo "all refused"
+exit $bad
