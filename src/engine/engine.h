@@ -35,7 +35,8 @@ struct engine_ops {
 
 extern const struct engine_ops engine_interp;
 
-/* Debugger's wishes, checked by engines that run with debugging on (slow flavour). */
+/* The debugger's wishes, reached by cpu->wishes: run() returns EXIT_DEBUG before the instruction at a breakpoint (once:
+ * running on from there executes it), or after one instruction. Changed only while run() is not executing. */
 struct debug_wishes {
 	bool step;		/* stop after one instruction */
 	unsigned n;

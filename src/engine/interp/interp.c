@@ -226,12 +226,14 @@ static bool wake(struct interp *in, enum engine_exit *why)
 	return c->activity != ACT_SHUTDOWN && event_deliverable(c) && event_poll(c);
 }
 
-/* Is the next instruction one that the debugger wants to see first? */
+/* Is the next instruction one that the debugger wants to see first, and has not just been told of? */
 static bool at_breakpoint(const struct interp *in)
 {
 	const struct debug_wishes *w = in->cpu->wishes;
 	u64 pc = interp_pc(in->cpu);
 
+	if (in->debug_icount == in->cpu->icount)
+		return false;
 	for (unsigned k = 0; k < w->n && k < ARRAY_SIZE(w->addr); k++)
 		if (w->addr[k] == pc)
 			return true;
@@ -292,8 +294,10 @@ static enum engine_exit run_loop(struct interp *in)
 		}
 		if (c->icount >= in->icount_end)
 			return EXIT_BUDGET;
-		if (unlikely(c->wishes) && !first && (c->wishes->step || at_breakpoint(in)))
+		if (unlikely(c->wishes) && ((c->wishes->step && !first) || at_breakpoint(in))) {
+			in->debug_icount = c->icount;
 			return EXIT_DEBUG;
+		}
 		first = false;
 		run_some(in);
 	}
@@ -331,6 +335,7 @@ static int interp_attach(struct cpu *c, struct mem *m, struct err *e)
 		return err_set(e, "no memory for the interpreter");
 	in->cpu = c;
 	in->mem = m;
+	in->debug_icount = ~0ull;
 	if (blocks_init(in, POOL_SIZE, e)) {
 		free(in);
 		return -1;

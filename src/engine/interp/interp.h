@@ -78,6 +78,7 @@ struct interp {
 	u64 icount_end;	   /* the budget */
 	unsigned ignored;  /* level attention bits that could not be delivered when last looked at */
 	u64 ignored_since; /* instruction count of that look */
+	u64 debug_icount;  /* instruction count at the last EXIT_DEBUG */
 	u64 flushes;
 	bool flush_wanted;
 	unsigned sample; /* counts blocks towards the next timed decode */
