@@ -28,17 +28,12 @@ static void zero_above(union vreg *r, unsigned bytes)
 	memset(r->b + bytes, 0, sizeof(r->b) - bytes);
 }
 
-/* The first element that arrives also clears what lies above the vector (observed on Zen 4). */
 static int gather_one(struct cpu *c, const struct insn *i, const struct vop *v, unsigned k, union vreg *dst)
 {
 	u64 lin;
 	int out = seg_linear(c, i->seg, element_offset(c, i, v, k), v->mem_elem, insn_acc(i, 0), &lin);
 
-	if (!out)
-		out = vec_load(c, lin, dst->b + k * v->mem_elem, v->mem_elem, insn_acc(i, 0));
-	if (!out)
-		zero_above(dst, count(v) * v->mem_elem);
-	return out;
+	return out ? out : vec_load(c, lin, dst->b + k * v->mem_elem, v->mem_elem, insn_acc(i, 0));
 }
 
 /* AVX2: the mask is the sign bits of vvvv; done elements are cleared to 0, all of the register at the end. */
@@ -74,10 +69,13 @@ int exec_gather_evex(struct cpu *c, const struct insn *i)
 	if (!out && (!i->reg8 || i->reg == i->rm))
 		out = cpu_ud(c);
 	for (unsigned k = 0; k < n && !out; k++) {
-		if (*mask >> k & 1)
-			out = gather_one(c, i, v, k, &c->zmm[i->reg]);
-		if (!out)
-			*mask &= ~BIT(k);
+		if (!(*mask >> k & 1))
+			continue;
+		out = gather_one(c, i, v, k, &c->zmm[i->reg]);
+		if (out)
+			return out;
+		*mask &= ~BIT(k);
+		zero_above(&c->zmm[i->reg], n * v->mem_elem); /* at once, even if a later element faults (Zen 4) */
 	}
 	if (out)
 		return out;

@@ -92,8 +92,8 @@ static int run_masked(struct cpu *c, const struct insn *i, const struct vop *v, 
 
 	if (v->probe)
 		out = vec_load(c, lin, buf, v->mem_size, acc | ACC_RMW);
-	else if (v->mem_read)
-		out = load_bytes(c, lin, buf, m, acc);
+	else if (v->mem_read || v->mxcsr) /* a page fault comes before a SIMD exception */
+		out = load_bytes(c, lin, buf, m, v->mem_read ? acc : acc | ACC_RMW);
 	if (!out)
 		out = vec_run(c, i, v, buf);
 	if (out || !v->mem_written)

@@ -201,6 +201,8 @@ int exec_vec_mem(struct cpu *c, const struct insn *i)
 	out = vec_address(c, i, v, &lin);
 	if (likely(!out) && v->mem_read)
 		out = vec_load(c, lin, buf, v->mem_size, insn_acc(i, 0));
+	else if (unlikely(v->mxcsr) && !out && v->mem_written) /* a page fault comes before a SIMD exception */
+		out = vec_load(c, lin, buf, v->mem_size, insn_acc(i, ACC_RMW));
 	if (unlikely(out))
 		return out;
 	out = vec_run(c, i, v, buf);

@@ -231,13 +231,13 @@ static void get_env(const struct cpu *c, struct x87 *f, const u8 *b, unsigned os
 }
 
 /* The first byte of an operand is looked at, then the last, then the others (observed on Zen 4: it decides CR2 where an
- * operand crosses pages); the last dword of an environment alone. */
+ * operand crosses pages). */
 static int touch_ends(struct cpu *c, u64 lin, unsigned size, unsigned acc)
 {
 	u8 v;
 	int out = cpu_ld8(c, lin, &v, acc);
 
-	return out ? out : cpu_ld8(c, (lin + size - (size > 28 ? 1 : 4)) & c->d.lin_mask, &v, acc);
+	return out ? out : cpu_ld8(c, (lin + size - 1) & c->d.lin_mask, &v, acc);
 }
 
 static int exec_fnstenv(struct cpu *c, const struct insn *i)
