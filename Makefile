@@ -54,8 +54,10 @@ UNIT     := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_BIN := $(UNIT:%.c=$(BUILD)/%)
 ISA_BIN  := $(if $(wildcard tests/isa/main.c),$(BUILD)/tests/isa/isa)
 KIT      := $(wildcard tests/guest/kit/*)
+KIT32    := $(wildcard tests/guest/kit32/* tests/guest/kit/console.*)
 KITS     := $(sort $(wildcard tests/guest/*.c))
 KIT_ELF  := $(KITS:%.c=$(BUILD)/%.elf)
+KITS32   := $(if $(KITS),$(shell grep -l 'kit32/kit.h' $(KITS)))
 FUZZ     := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ:%.c=$(BUILD)/%)
 KIT_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -Itests/guest -ffreestanding -fno-pie -no-pie -nostdlib -static \
@@ -76,6 +78,12 @@ $(BUILD)/tests/isa/isa: $(wildcard tests/isa/*.c tests/isa/*.h) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  CC      tests/isa"
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests -o $@ $(filter %.c,$^) $(LIB) $(LDLIBS)
+
+# A guest that includes kit32/kit.h is a 32-bit program on that kit.
+$(KITS32:%.c=$(BUILD)/%.elf): $(BUILD)/tests/guest/%.elf: tests/guest/%.c $(KIT32)
+	@mkdir -p $(@D)
+	@echo "  GUEST32 $<"
+	$(Q)$(CC) $(KIT_CFLAGS) -m32 -fno-pic -T tests/guest/kit/kit.ld -o $@ $< $(filter %.c %.S,$(KIT32))
 
 $(BUILD)/tests/guest/%.elf: tests/guest/%.c $(KIT)
 	@mkdir -p $(@D)

@@ -82,7 +82,6 @@ static int access_once(int kind, bool user, bool ac)
 static void one(u64 pde, u64 pte, int kind, bool user, bool wp, bool smep, bool smap, bool ac)
 {
 	int want = expected(pde, pte, kind, user, wp, smep, smap, ac), v, got;
-	static const char *const name[] = { "read", "write", "execute" };
 
 	pd[0] = (u64)pt | pde;
 	pt[0] = (u64)page | pte;
@@ -90,9 +89,8 @@ static void one(u64 pde, u64 pte, int kind, bool user, bool wp, bool smep, bool 
 	invlpg((void *)TEST_VA);
 	v = access_once(kind, user, ac);
 	got = v == 14 ? (int)KIT_ERR : v == 0x80 || v == -1 ? -1 : 1000 + v;
-	if (want != got)
-		kit_printf("pde %lx pte %lx %s user %u wp %u smep %u smap %u ac %u: ", pde, pte, name[kind], user, wp, smep,
-			   smap, ac);
+	kit_with("pde %x pte %x user/kind %x wp/smep/smap/ac %x", (u32)(pde | pde >> 32), (u32)(pte | pte >> 32),
+		 (u32)user << 4 | (u32)kind, (u32)wp << 12 | (u32)smep << 8 | (u32)smap << 4 | ac);
 	kit_case("rights and error code", "SDM 3A 4.6, 4.7", (u64)(s64)want, (u64)(s64)got);
 	if (got >= 0)
 		kit_case("CR2", "SDM 3A 4.7", TEST_VA, kit_last.cr2);
@@ -212,6 +210,7 @@ int guest_main(void)
 			rights(wp, false, true, true);
 		}
 	}
+	kit_with(NULL, 0, 0, 0, 0);
 	reserved();
 	caching();
 	return kit_done();

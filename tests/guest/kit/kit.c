@@ -3,126 +3,14 @@
  */
 #include "kit.h"
 
-#include <stdarg.h>
-
 typeof(kit_last) kit_last;
 kit_handler *kit_handlers[256];
 u64 kit_idt[512] __attribute__((aligned(16)));
 u8 kit_tss[104 + 8192 + 8] __attribute__((aligned(16)));
 struct kit_dt kit_idtr = { sizeof(kit_idt) - 1, (u64)kit_idt };
 static u8 trap_stack[16384] __attribute__((aligned(16)));
-static unsigned passed, failed;
 extern u64 kit_recover_rsp;
 extern char boot_stack_top[];
-
-void *memset(void *d, int c, size_t n)
-{
-	void *r = d;
-
-	__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
-	return r;
-}
-
-void *memcpy(void *d, const void *s, size_t n)
-{
-	void *r = d;
-
-	__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n)::"memory");
-	return r;
-}
-
-static void put_char(char c)
-{
-	while (!(inb(0x3fd) & 0x20))
-		;
-	outb(0x3f8, (u8)c);
-}
-
-void kit_puts(const char *s)
-{
-	for (; *s; s++)
-		put_char(*s);
-}
-
-static void put_number(u64 v, unsigned base, int width, char pad)
-{
-	char buf[24];
-	int n = 0;
-
-	do {
-		buf[n++] = "0123456789abcdef"[v % base];
-		v /= base;
-	} while (v);
-	for (int i = n; i < width; i++)
-		put_char(pad);
-	while (n)
-		put_char(buf[--n]);
-}
-
-/* %s %c %d %u %x with l and a zero-padded width: all that the tests need. */
-void kit_printf(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	for (; *fmt; fmt++) {
-		int width = 0, l = 0;
-		char pad = ' ';
-
-		if (*fmt != '%') {
-			put_char(*fmt);
-			continue;
-		}
-		for (fmt++; *fmt == '0' || *fmt == 'l' || (*fmt >= '1' && *fmt <= '9'); fmt++) {
-			if (*fmt == 'l')
-				l = 1;
-			else if (*fmt == '0' && !width)
-				pad = '0';
-			else
-				width = width * 10 + *fmt - '0';
-		}
-		if (*fmt == 's') {
-			kit_puts(va_arg(ap, char *));
-		} else if (*fmt == 'c') {
-			put_char((char)va_arg(ap, int));
-		} else if (*fmt == 'd') {
-			s64 v = l ? va_arg(ap, s64) : va_arg(ap, int);
-
-			if (v < 0)
-				put_char('-');
-			put_number((u64)(v < 0 ? -v : v), 10, width, pad);
-		} else {
-			u64 v = l ? va_arg(ap, u64) : va_arg(ap, u32);
-
-			put_number(v, *fmt == 'x' ? 16 : 10, width, pad);
-		}
-	}
-	va_end(ap);
-}
-
-void kit_exit(int code)
-{
-	outl(0xf4, (u32)code);
-	for (;;)
-		__asm__ volatile("cli; hlt");
-}
-
-void kit_case(const char *name, const char *manual, u64 want, u64 got)
-{
-	if (want == got) {
-		passed++;
-		return;
-	}
-	failed++;
-	if (failed <= 40)
-		kit_printf("FAIL %s [%s]: want %lx, got %lx\n", name, manual, want, got);
-}
-
-int kit_done(void)
-{
-	kit_printf("%u passed, %u failed\n", passed, failed);
-	return failed ? 1 : 0;
-}
 
 void kit_set_gate(unsigned v, void *handler, unsigned type_dpl, unsigned ist)
 {

@@ -5,16 +5,7 @@
 #ifndef GUEST_KIT_H
 #define GUEST_KIT_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef uint8_t u8;
-typedef uint16_t u16;
-typedef uint32_t u32;
-typedef uint64_t u64;
-typedef int32_t s32;
-typedef int64_t s64;
+#include "kit/console.h"
 
 struct frame {
 	u64 rax, rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
@@ -46,16 +37,7 @@ extern struct kit_dt kit_gdtr, kit_idtr;
 void kit_init(void);
 int kit_try(void (*fn)(void *), void *arg);
 int kit_try_user(void *code, void *stack, void *arg, u64 flags);
-void kit_exit(int code) __attribute__((noreturn));
-void kit_puts(const char *s);
-void kit_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* One case: name, the manual's section, what the manual says and what happened. Prints only failures. */
-void kit_case(const char *name, const char *manual, u64 want, u64 got);
-/* Prints `N passed, N failed`; the value guest_main() should return. */
-int kit_done(void);
 void kit_set_gate(unsigned vector, void *handler, unsigned type_dpl, unsigned ist);
-void *memset(void *d, int c, size_t n);
-void *memcpy(void *d, const void *s, size_t n);
 
 /* Are we under QEMU's TCG, the witness whose known errors are named in ORACLES.md? */
 bool kit_on_tcg(void);
@@ -65,12 +47,6 @@ void *kit_page(void);
 
 #define KIT_ERR (kit_last.f.error)
 
-static inline void outb(u16 port, u8 v) { __asm__ volatile("outb %0, %1" ::"a"(v), "Nd"(port)); }
-static inline void outw(u16 port, u16 v) { __asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port)); }
-static inline void outl(u16 port, u32 v) { __asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port)); }
-static inline u8 inb(u16 port) { u8 v; __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port)); return v; }
-static inline u16 inw(u16 port) { u16 v; __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port)); return v; }
-static inline u32 inl(u16 port) { u32 v; __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port)); return v; }
 static inline u64 rdmsr(u32 m) { u32 a, d; __asm__ volatile("rdmsr" : "=a"(a), "=d"(d) : "c"(m)); return (u64)d << 32 | a; }
 static inline void wrmsr(u32 m, u64 v) { __asm__ volatile("wrmsr" ::"c"(m), "a"((u32)v), "d"((u32)(v >> 32)) : "memory"); }
 static inline u64 rdcr0(void) { u64 v; __asm__ volatile("mov %%cr0, %0" : "=r"(v)); return v; }
