@@ -241,7 +241,7 @@ static void test_upper_halves(void **state)
 	flat_free(f);
 }
 
-/* More different stubs than the cache holds still execute: pshufd, palignr and kin by immediate are 256 each. */
+/* Stubs that differ in their immediate alone: pshufd, pshufhw, pshuflw by 256 each. */
 static void test_many_stubs(void **state)
 {
 	static const u8 op[][5] = { { 0x66, 0x0f, 0x70, 0xc8 },
@@ -263,6 +263,34 @@ static void test_many_stubs(void **state)
 			if (!o)
 				assert_int_equal(c->zmm[1].d[1], imm >> 2 & 3);
 		}
+	flat_free(f);
+}
+
+/* When the cache is full an instruction is made anew each time, in the scratch slot: vpaddd zmm1, zmm2, zmm3. */
+static void test_scratch(void **state)
+{
+	static const u8 raw[] = { 0x62, 0xf1, 0x6d, 0x48, 0xfe, 0xcb };
+	struct flat *f = vec_world(0);
+	struct cpu *c = f->c;
+	u8 code[VEC_CODE_MAX];
+	struct vop v = { .key_len = 0 };
+	struct vparse p;
+	struct insn i;
+	unsigned n;
+
+	(void)state;
+	assert_int_equal(decode_insn(&i, raw, sizeof(raw), CODE64, false), DECODE_OK);
+	assert_true(vec_parse(&i, CODE64, &p));
+	n = vec_emit(&p, &i, CODE64, &v, code);
+	assert_in_range(n, 1, VEC_CODE_MAX);
+	c->zmm[2].d[15] = 40;
+	c->zmm[3].d[15] = 2;
+	for (unsigned k = 0; k < 3; k++) {
+		memset(&c->zmm[1], 0xff, 64);
+		assert_int_equal(vec_scratch_exec(c, &i, &v, code, n), OUT_DONE);
+		assert_int_equal(c->zmm[1].d[15], 42);
+		assert_int_equal(c->zmm[1].d[0], 0);
+	}
 	flat_free(f);
 }
 
@@ -294,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_store_fault_keeps_mxcsr),
 		cmocka_unit_test(test_upper_halves),
 		cmocka_unit_test(test_many_stubs),
+		cmocka_unit_test(test_scratch),
 		cmocka_unit_test(test_segment_limit),
 	};
 
