@@ -142,7 +142,7 @@ static bool listening(const struct ns16550 *u)
 {
 	if (u->mcr & MCR_LOOP)
 		return false;
-	return (u->ier & IER_RDA) || u->polls >= POLLS;
+	return u->open || u->polls >= POLLS;
 }
 
 static size_t backend_room(void *opaque)
@@ -254,16 +254,35 @@ static void write_fcr(struct ns16550 *u, u8 v)
 	chardev_kick_input(u->backend);
 }
 
+static void listen_fire(void *opaque, u64 now_ns)
+{
+	struct ns16550 *u = opaque;
+
+	(void)now_ns;
+	u->open = true;
+	chardev_kick_input(u->backend);
+}
+
+/* After a change of what enables receive interrupts. Who turns to or from them has not polled. */
+static void update_listening(struct ns16550 *u)
+{
+	bool enabled = (u->ier & IER_RDA) && (u->mcr & MCR_OUT2);
+
+	if (enabled == u->enabled)
+		return;
+	u->enabled = enabled;
+	u->open = false;
+	u->polls = 0;
+	timer_arm(&u->listen, enabled ? clock_ns(u->clock) + UART_LISTEN_NS : CLOCK_NEVER);
+}
+
 static void write_ier(struct ns16550 *u, u8 v)
 {
 	/* Enabling THRE with an empty transmitter interrupts at once. */
 	if ((v & IER_THRE) && !(u->ier & IER_THRE) && (u->lsr & LSR_THRE))
 		u->thre_pending = true;
-	/* Who changes to or from interrupts has not polled. */
-	if ((u->ier ^ v) & IER_RDA)
-		u->polls = 0;
 	u->ier = v & 0x0f;
-	chardev_kick_input(u->backend);
+	update_listening(u);
 }
 
 /* The modem inputs: of a connected null modem, or of our own outputs in loopback. */
@@ -285,6 +304,7 @@ static void write_mcr(struct ns16550 *u, u8 v)
 {
 	u->mcr = v & 0x1f;
 	update_msr(u);
+	update_listening(u);
 	chardev_kick_input(u->backend);
 }
 
@@ -403,6 +423,7 @@ void ns16550_reset(struct ns16550 *u)
 	u->msr = MSR_CTS | MSR_DSR | MSR_DCD;
 	u->divisor = 12;
 	u->tx_count = u->polls = 0;
+	update_listening(u);
 	u->thre_pending = false;
 	rx_reset(u);
 	update_irq(u);
@@ -428,6 +449,7 @@ struct ns16550 *ns16550_new(struct mem *m, u16 base, const struct clock *clock, 
 	u->irq = irq;
 	u->clock = clock;
 	timer_init(&u->timer, q, timeout_fire, u);
+	timer_init(&u->listen, q, listen_fire, u);
 	if (mem_add_ports(m, base, 8, &uart_ops, u, e)) {
 		free(u);
 		return NULL;
@@ -446,5 +468,6 @@ void ns16550_free(struct ns16550 *u)
 	if (u->backend)
 		chardev_set_user(u->backend, &(struct chardev_user){ 0 });
 	timer_arm(&u->timer, CLOCK_NEVER);
+	timer_arm(&u->listen, CLOCK_NEVER);
 	free(u);
 }

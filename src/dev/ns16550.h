@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The PC16550D UART. Line speed is not modelled: a byte leaves when the backend takes it and arrives when there is
  * room, so that nothing is lost; overruns do not happen. The far end sends nothing until the guest listens, that is,
- * enabled receive interrupts or polls for input: what was typed or piped in before a kernel opens the port, clearing
- * its FIFOs and reading the receiver "for luck", waits with the sender. Machine lock.
+ * has had receive interrupts reach the bus for UART_LISTEN_NS, or polls for input: what was typed or piped in before a
+ * kernel opens the port (it tries the enables, clears its FIFOs, reads the receiver "for luck") waits with the sender.
+ * Machine lock.
  */
 #ifndef DEV_NS16550_H
 #define DEV_NS16550_H
@@ -13,6 +14,7 @@
 #include "mem/mem.h"
 
 #define UART_FIFO 16
+#define UART_LISTEN_NS 20000000ull
 
 struct ns16550 {
 	u8 ier, lcr, mcr, lsr, msr, scr, fcr;
@@ -26,7 +28,9 @@ struct ns16550 {
 	struct irq irq;
 	struct chardev *backend;
 	const struct clock *clock;
-	struct timer timer; /* character timeout */
+	struct timer timer;  /* character timeout */
+	struct timer listen; /* runs from the enabling of interrupts to when the far end begins */
+	bool enabled, open;  /* receive interrupts reach the bus; and have for long enough */
 };
 
 /* At ports base to base + 7. The UART takes the backend (may be NULL: nothing attached) as its user. */
