@@ -349,6 +349,21 @@ static void test_fault_in_block(void **state)
 	world_free(w);
 }
 
+/* Where the block that stands for "no link yet" would lie if it lay anywhere. */
+static void test_jump_to_the_last_byte(void **state)
+{
+	struct world *w = world_new();
+
+	(void)state;
+	/* mov rax, -1; jmp rax */
+	CODE(w, W_CODE, 0x48, 0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe0);
+	run_to_halt(w);
+	assert_int_equal(halted_in(w), EXC_PF);
+	assert_int_equal(w->c->cr2, ~0ull);
+	assert_int_equal(w->c->icount, 2 + 1);
+	world_free(w);
+}
+
 static void test_triple_fault(void **state)
 {
 	struct world *w = world_new();
@@ -438,6 +453,7 @@ int main(void)
 		cmocka_unit_test(test_single_step),
 		cmocka_unit_test(test_debug_register_breakpoint),
 		cmocka_unit_test(test_fault_in_block),
+		cmocka_unit_test(test_jump_to_the_last_byte),
 		cmocka_unit_test(test_triple_fault),
 		cmocka_unit_test(test_rep),
 		cmocka_unit_test(test_wishes),

@@ -31,8 +31,16 @@ void blocks_free(struct interp *in)
 	munmap(in->pool, in->pool_size);
 }
 
-/* What a link leads to that leads nowhere: the address of no frame. */
-static const struct block nowhere = { .gpa = ~0ull };
+static int go_nowhere(struct cpu *c, const struct insn *i)
+{
+	(void)c;
+	(void)i;
+	return OUT_AGAIN;
+}
+
+/* What a link leads to that leads nowhere: at the address of no frame. A guest that jumps to just where that address
+ * would be, as its code's frame is mapped, gets here all the same: the instruction of no length ends the chain. */
+static const struct block nowhere = { .gpa = ~0ull, .insn = { { .exec = go_nowhere } } };
 
 void block_unlink(struct block *b)
 {
