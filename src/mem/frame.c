@@ -22,12 +22,12 @@ static void stripe_unlock(atomic_flag *f)
 
 u64 mem_frame_fill(struct mem *m, u64 gpa)
 {
-	const struct region *r = mem_region(m, gpa);
 	u64 word, seen = 0;
+	struct region r;
 
-	if (!r || !r->hva)
+	if (!mem_region(m, gpa, &r) || !r.hva)
 		return 0;
-	word = ((u64)(uintptr_t)r->hva + ((gpa & PAGE_MASK) - r->gpa)) | (r->kind == REGION_RAM ? FW_RAM : FW_ROM);
+	word = ((u64)(uintptr_t)r.hva + ((gpa & PAGE_MASK) - r.gpa)) | (r.kind == REGION_RAM ? FW_RAM : FW_ROM);
 	if (!atomic_compare_exchange_strong(mem_frame_slot(m, gpa), &seen, word))
 		return seen;
 	return word;

@@ -8,7 +8,9 @@
  * Who may do what
  *  - mem_frame(), mem_page(), mem_read(), mem_write(), mem_before_write(), mem_code_enter(), mem_code_leave() and the
  *    device and port accesses: any thread at any time.
- *  - Adding and removing regions, ports and listeners, and mem_set_a20(): at set-up or under exclusive execution.
+ *  - Adding and removing regions, ports and listeners, and mem_set_a20(): at set-up or under exclusive execution. Device
+ *    ranges also in a device's own access, with the bus locked: every search for a port's device is made under that
+ *    lock, one in the region table under table_lock.
  *  - A word's state bits change by atomic read-modify-write only. Whoever caches write access to a frame (a vCPU's TLB)
  *    publishes its tag first and then calls mem_note_writer(); whoever enters code sets FW_CODE first and then looks
  * for tags, so one of the two always sees the other. A vCPU that has already compared a tag may still be about to
@@ -63,6 +65,7 @@ struct mem {
 	u64 a20_mask;
 	int fd;
 	u64 fd_size;
+	atomic_flag table_lock; /* held for copies and moves of regions[] only */
 	unsigned n_regions;
 	struct region regions[MEM_MAX_REGIONS];	      /* by gpa */
 	u16 *port_map;				      /* by port: 1 + index into ports[], 0 unclaimed */
@@ -77,7 +80,8 @@ struct mem {
 
 /* The region list's answer for a frame whose word is zero; fills the word. 0: not RAM or ROM. */
 u64 mem_frame_fill(struct mem *m, u64 gpa);
-const struct region *mem_region(const struct mem *m, u64 gpa);
+/* The range that holds gpa, as it is now; false: none. Any thread. */
+bool mem_region(struct mem *m, u64 gpa, struct region *r);
 
 static inline frame_word *mem_frame_slot(const struct mem *m, u64 gpa)
 {

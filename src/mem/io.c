@@ -3,7 +3,7 @@
  * naturally aligned and no wider than the device takes; everything else is cut into the largest pieces for which that
  * holds, lowest address first, as a bus does for a narrower device. A piece narrower than min_size reads its aligned
  * unit and takes its bytes; written, it arrives as its aligned unit with the other lanes zero. The bus lock, if
- * there is one, is held around each piece.
+ * there is one, is held around each piece, the search for its device included: devices move their own ranges.
  */
 #include "mem/frame.h"
 
@@ -24,7 +24,19 @@ void mem_set_bus_lock(struct mem *m, void (*lock)(void *opaque), void (*unlock)(
 	m->bus_opaque = opaque;
 }
 
-static u64 dev_read_unlocked(const struct io_ops *ops, void *dev, u64 addr, u64 off, unsigned size)
+static void lock_bus(struct mem *m)
+{
+	if (m->bus_lock)
+		m->bus_lock(m->bus_opaque);
+}
+
+static void unlock_bus(struct mem *m)
+{
+	if (m->bus_lock)
+		m->bus_unlock(m->bus_opaque);
+}
+
+static u64 dev_read(const struct io_ops *ops, void *dev, u64 addr, u64 off, unsigned size)
 {
 	unsigned min = ops->min_size ? ops->min_size : 1, lane = (unsigned)(addr & (min - 1));
 
@@ -35,19 +47,7 @@ static u64 dev_read_unlocked(const struct io_ops *ops, void *dev, u64 addr, u64 
 	return ops->read(dev, off - lane, min) >> (lane * 8) & bytes_mask(size);
 }
 
-static u64 dev_read(struct mem *m, const struct io_ops *ops, void *dev, u64 addr, u64 off, unsigned size)
-{
-	u64 val;
-
-	if (!m->bus_lock)
-		return dev_read_unlocked(ops, dev, addr, off, size);
-	m->bus_lock(m->bus_opaque);
-	val = dev_read_unlocked(ops, dev, addr, off, size);
-	m->bus_unlock(m->bus_opaque);
-	return val;
-}
-
-static void dev_write_unlocked(const struct io_ops *ops, void *dev, u64 addr, u64 off, u64 val, unsigned size)
+static void dev_write(const struct io_ops *ops, void *dev, u64 addr, u64 off, u64 val, unsigned size)
 {
 	unsigned min = ops->min_size ? ops->min_size : 1, lane = (unsigned)(addr & (min - 1));
 
@@ -60,48 +60,36 @@ static void dev_write_unlocked(const struct io_ops *ops, void *dev, u64 addr, u6
 		ops->write(dev, off - lane, val << (lane * 8), min);
 }
 
-static void dev_write(struct mem *m, const struct io_ops *ops, void *dev, u64 addr, u64 off, u64 val, unsigned size)
-{
-	if (m->bus_lock)
-		m->bus_lock(m->bus_opaque);
-	dev_write_unlocked(ops, dev, addr, off, val, size);
-	if (m->bus_lock)
-		m->bus_unlock(m->bus_opaque);
-}
-
-/* One piece at gpa, at most n bytes; returns its size. The region is copied: a device may change the table. */
+/* One piece at gpa, at most n bytes, with the bus locked; returns its size. The region is copied: a device may change
+ * the table. */
 static unsigned mmio_read_piece(struct mem *m, u64 gpa, unsigned n, u64 *val, bool *claimed)
 {
-	const struct region *found = mem_region(m, gpa);
 	struct region r;
 	unsigned size;
 
-	if (!found) {
+	if (!mem_region(m, gpa, &r)) {
 		*val = 0xff;
 		*claimed = false;
 		return 1;
 	}
-	r = *found;
 	if (r.hva) {
 		*val = *(volatile u8 *)(r.hva + (gpa - r.gpa));
 		return 1;
 	}
 	size = piece_size(gpa, n, r.gpa + r.size - gpa, r.ops);
-	*val = dev_read(m, r.ops, r.dev, gpa, gpa - r.gpa, size);
+	*val = dev_read(r.ops, r.dev, gpa, gpa - r.gpa, size);
 	return size;
 }
 
 static unsigned mmio_write_piece(struct mem *m, u64 gpa, unsigned n, u64 val, bool *claimed)
 {
-	const struct region *found = mem_region(m, gpa);
 	struct region r;
 	unsigned size;
 
-	if (!found) {
+	if (!mem_region(m, gpa, &r)) {
 		*claimed = false;
 		return 1;
 	}
-	r = *found;
 	if (r.hva) {
 		u8 byte = (u8)val;
 
@@ -109,7 +97,7 @@ static unsigned mmio_write_piece(struct mem *m, u64 gpa, unsigned n, u64 val, bo
 		return 1;
 	}
 	size = piece_size(gpa, n, r.gpa + r.size - gpa, r.ops);
-	dev_write(m, r.ops, r.dev, gpa, gpa - r.gpa, val, size);
+	dev_write(r.ops, r.dev, gpa, gpa - r.gpa, val, size);
 	return size;
 }
 
@@ -119,8 +107,11 @@ u64 mem_mmio_read(struct mem *m, u64 gpa, unsigned size, bool *claimed)
 	u64 val = 0, part;
 
 	for (unsigned done = 0; done < size;) {
-		unsigned n = mmio_read_piece(m, gpa + done, size - done, &part, &all);
+		unsigned n;
 
+		lock_bus(m);
+		n = mmio_read_piece(m, gpa + done, size - done, &part, &all);
+		unlock_bus(m);
 		val |= part << (done * 8);
 		done += n;
 	}
@@ -133,8 +124,11 @@ void mem_mmio_write(struct mem *m, u64 gpa, u64 val, unsigned size, bool *claime
 {
 	bool all = true;
 
-	for (unsigned done = 0; done < size;)
+	for (unsigned done = 0; done < size;) {
+		lock_bus(m);
 		done += mmio_write_piece(m, gpa + done, size - done, val >> (done * 8), &all);
+		unlock_bus(m);
+	}
 	if (claimed)
 		*claimed = all;
 }
@@ -191,8 +185,10 @@ u32 mem_port_read(struct mem *m, u16 port, unsigned size)
 		struct port_range r;
 		u64 part = 0xff;
 
+		lock_bus(m);
 		if (port_piece(m, at, size - done, &r, &n))
-			part = dev_read(m, r.ops, r.dev, at, (u64)at - r.first, n);
+			part = dev_read(r.ops, r.dev, at, (u64)at - r.first, n);
+		unlock_bus(m);
 		val |= part << (done * 8);
 	}
 	return (u32)val;
@@ -204,7 +200,9 @@ void mem_port_write(struct mem *m, u16 port, u32 val, unsigned size)
 		u16 at = (u16)(port + done);
 		struct port_range r;
 
+		lock_bus(m);
 		if (port_piece(m, at, size - done, &r, &n))
-			dev_write(m, r.ops, r.dev, at, (u64)at - r.first, (u64)val >> (done * 8), n);
+			dev_write(r.ops, r.dev, at, (u64)at - r.first, (u64)val >> (done * 8), n);
+		unlock_bus(m);
 	}
 }

@@ -26,6 +26,7 @@ struct mem *mem_new(struct err *e)
 		return NULL;
 	}
 	m->a20_mask = ~0ull;
+	atomic_flag_clear(&m->table_lock);
 	for (unsigned i = 0; i < FRAME_STRIPES; i++)
 		atomic_flag_clear(&m->stripe[i]);
 	m->fd = memfd_create("doppel-ram", MFD_CLOEXEC);
@@ -85,11 +86,29 @@ static unsigned region_index(const struct mem *m, u64 gpa)
 	return lo;
 }
 
-const struct region *mem_region(const struct mem *m, u64 gpa)
+static void lock_table(struct mem *m)
 {
-	unsigned i = region_index(m, gpa);
+	while (atomic_flag_test_and_set_explicit(&m->table_lock, memory_order_acquire))
+		__builtin_ia32_pause();
+}
 
-	return i < m->n_regions && m->regions[i].gpa <= gpa ? &m->regions[i] : NULL;
+static void unlock_table(struct mem *m)
+{
+	atomic_flag_clear_explicit(&m->table_lock, memory_order_release);
+}
+
+bool mem_region(struct mem *m, u64 gpa, struct region *r)
+{
+	bool found;
+	unsigned i;
+
+	lock_table(m);
+	i = region_index(m, gpa);
+	found = i < m->n_regions && m->regions[i].gpa <= gpa;
+	if (found)
+		*r = m->regions[i];
+	unlock_table(m);
+	return found;
 }
 
 static void tell_map_changed(struct mem *m)
@@ -112,9 +131,11 @@ static int region_insert(struct mem *m, const struct region *r, struct err *e)
 			       (unsigned long long)m->regions[i].gpa);
 	if (m->n_regions == MEM_MAX_REGIONS)
 		return err_set(e, "more than %d physical ranges", MEM_MAX_REGIONS);
+	lock_table(m);
 	memmove(&m->regions[i + 1], &m->regions[i], (m->n_regions - i) * sizeof(m->regions[0]));
 	m->regions[i] = *r;
 	m->n_regions++;
+	unlock_table(m);
 	tell_map_changed(m);
 	return 0;
 }
@@ -209,8 +230,10 @@ void mem_remove(struct mem *m, u64 gpa)
 	if (i == m->n_regions || m->regions[i].gpa != gpa)
 		return;
 	r = m->regions[i];
+	lock_table(m);
 	m->n_regions--;
 	memmove(&m->regions[i], &m->regions[i + 1], (m->n_regions - i) * sizeof(m->regions[0]));
+	unlock_table(m);
 	if (r.hva)
 		forget_frames(m, &r);
 	tell_map_changed(m);
@@ -242,11 +265,11 @@ bool mem_ram_range(const struct mem *m, unsigned n, u64 *gpa, u64 *size)
 
 int mem_where(struct mem *m, u64 gpa, u64 *offset)
 {
-	const struct region *r = mem_region(m, gpa);
+	struct region r;
 
-	if (!r || !r->hva)
+	if (!mem_region(m, gpa, &r) || !r.hva)
 		return -1;
-	*offset = r->offset + (gpa - r->gpa);
+	*offset = r.offset + (gpa - r.gpa);
 	return m->fd;
 }
 

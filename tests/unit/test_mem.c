@@ -369,12 +369,46 @@ static void test_copies(void **state)
 	mem_free(m);
 }
 
+/* Another vCPU moves the device away just before the bus is ours: whom to ask is settled under the lock only. */
+static void lock_after_move(void *opaque)
+{
+	mem_remove_ports(opaque, 0x600);
+	mem_remove(opaque, 0xe0000000);
+}
+
+static void unlock_nothing(void *opaque)
+{
+	(void)opaque;
+}
+
+static void test_range_moves_before_access(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	struct recorder r = { 0 };
+	bool claimed = true;
+
+	(void)state;
+	assert_int_equal(mem_add_ports(m, 0x600, 64, &rec4, &r, NULL), 0);
+	assert_int_equal(mem_add_mmio(m, 0xe0000000, 4096, &rec8, &r, NULL), 0);
+	mem_set_bus_lock(m, lock_after_move, unlock_nothing, m);
+	assert_int_equal(mem_port_read(m, 0x600, 4), 0xffffffff);
+	mem_port_write(m, 0x600, 1, 4);
+	assert_int_equal(mem_add_mmio(m, 0xe0000000, 4096, &rec8, &r, NULL), 0);
+	assert_int_equal(mem_mmio_read(m, 0xe0000000, 8, &claimed), ~0ull);
+	assert_false(claimed);
+	assert_int_equal(mem_add_mmio(m, 0xe0000000, 4096, &rec8, &r, NULL), 0);
+	mem_mmio_write(m, 0xe0000000, 1, 8, &claimed);
+	assert_false(claimed);
+	assert_int_equal(r.n, 0);
+	mem_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_regions),	 cmocka_unit_test(test_rom),	      cmocka_unit_test(test_mmio_cuts),
 		cmocka_unit_test(test_ports),	 cmocka_unit_test(test_frame_states), cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_dma_race),
+		cmocka_unit_test(test_dma_race), cmocka_unit_test(test_range_moves_before_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
