@@ -170,7 +170,8 @@ struct cpu {
 	u32 rflags;		/* without the arithmetic flags; bit 1 set */
 	struct cpu_derived d;
 	atomic_uint attention;	/* ATT_* */
-	const void *block_end;	/* set to NULL by ops when the code being executed was changed: stop after this instruction */
+	const void *block_end;	/* set to NULL by ops when the code being executed was changed or a device
+				 * was written: stop after this instruction */
 	const struct cpu_ops *ops;
 	struct event exc;	/* what OUT_FAULT asks to deliver */
 

@@ -38,10 +38,19 @@ static inline void event_shadow_end(struct cpu *c)
 	cpu_post(c, ATT_EVENTS);
 }
 
-/* The retirement rules above; rflags and shadow as they were before the instruction. */
+/* Some iterations of a repeated string instruction are done, and an event may come before the rest: RF tells that the
+ * instruction has begun, and is what the event pushes (SDM 3B 17.3.1.1). */
+static inline void event_between_iterations(struct cpu *c, const struct insn *i)
+{
+	if ((i->flags & (INSN_REP | INSN_REPNE)) && atomic_load_explicit(&c->attention, memory_order_relaxed))
+		c->rflags |= FLAG_RF;
+}
+
+/* The retirement rules above; MOV SS behind STI, or STI behind MOV SS, opens a shadow of its own. rflags and shadow as
+ * they were before the instruction. */
 static inline void event_retire(struct cpu *c, u32 rflags, u8 shadow, const struct insn *i)
 {
-	if (shadow)
+	if (shadow && c->int_shadow == shadow)
 		event_shadow_end(c);
 	if ((rflags & FLAG_RF) && !(i->map == 0 && i->opcode == 0xcf))
 		c->rflags &= ~(u32)FLAG_RF;

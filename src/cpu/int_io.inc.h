@@ -10,6 +10,7 @@ static int H(in)(struct cpu *c, u16 port)
 	if (out)
 		return out;
 	H(set)(c, RAX, (T)c->ops->in(c, port, BYTES));
+	io_watch(c, port, BYTES);
 	return OUT_END;
 }
 
@@ -20,6 +21,7 @@ static int H(out)(struct cpu *c, u16 port)
 	if (out)
 		return out;
 	c->ops->out(c, port, BYTES, H(get)(c, RAX));
+	io_watch(c, port, BYTES);
 	return OUT_END;
 }
 
@@ -60,9 +62,11 @@ static int H(ins_one)(struct cpu *c, const struct insn *i)
 		return out;
 	v = (T)c->ops->in(c, (u16)c->r[RDX], BYTES);
 	out = STO(c, lin, v, ACC_W);
-	if (!out)
-		io_advance(c, i, RDI, BYTES);
-	return out;
+	if (out)
+		return out;
+	io_watch(c, (u16)c->r[RDX], BYTES);
+	io_advance(c, i, RDI, BYTES);
+	return OUT_DONE;
 }
 
 static int H(outs_one)(struct cpu *c, const struct insn *i)
@@ -78,6 +82,7 @@ static int H(outs_one)(struct cpu *c, const struct insn *i)
 	if (out)
 		return out;
 	c->ops->out(c, (u16)c->r[RDX], BYTES, v);
+	io_watch(c, (u16)c->r[RDX], BYTES);
 	io_advance(c, i, RSI, BYTES);
 	return OUT_DONE;
 }

@@ -123,6 +123,7 @@ static void device_get(struct mmu *u, u64 gpa, u8 *buf, unsigned n)
 	}
 }
 
+/* What a write raises is to be seen before the next instruction. */
 static void device_put(struct mmu *u, u64 gpa, const u8 *buf, unsigned n)
 {
 	bool apic = lapic_claims(u->c, gpa);
@@ -141,6 +142,7 @@ static void device_put(struct mmu *u, u64 gpa, const u8 *buf, unsigned n)
 		gpa += k;
 		n -= k;
 	}
+	u->c->block_end = NULL;
 }
 
 static void get(struct mmu *u, const struct xlate *x, void *buf, unsigned n)

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "cpu/debug.h"
 #include "cpu/event.h"
+#include "mmu/mmu.h"
 
 #define POOL_SIZE (48ul << 20)
 
@@ -79,6 +80,8 @@ static int leave_block(struct interp *in, const struct block *b, struct insn *i,
 		c->r[R_RIP] -= i[-1].len;
 		c->icount--;
 	}
+	if (out == OUT_AGAIN)
+		event_between_iterations(c, i - 1);
 	if (out)
 		out = interp_outcome(in, i - 1, out);
 	return out == OUT_AGAIN ? OUT_DONE : out;
@@ -208,7 +211,9 @@ static bool attend(struct interp *in, enum engine_exit *why)
 	}
 	if (att & ATT_EXCL) {
 		atomic_fetch_and(&c->attention, ~(unsigned)ATT_EXCL);
-		blocks_drain_foreign(in);
+		atomic_store(&in->seen, atomic_load(&in->mem->epoch));
+		blocks_drain(in);
+		mmu_safepoint(c);
 	}
 	in->ignored = 0;
 	in->ignored_since = c->icount;
@@ -263,7 +268,7 @@ static void run_some(struct interp *in)
 	int out = OUT_AGAIN;
 	u64 stop = in->icount_end;
 
-	if (unlikely(in->flush_wanted))
+	if (unlikely(atomic_load_explicit(&in->flush_wanted, memory_order_relaxed)))
 		blocks_flush(in);
 	if (in->ignored) {
 		if (c->icount - in->ignored_since > LEVEL_CHECK)
@@ -303,6 +308,16 @@ static enum engine_exit run_loop(struct interp *in)
 	}
 }
 
+/* Who sees a vCPU that does not run need not wait for it to pass a safepoint: it passes one here. */
+static void set_running(struct interp *in, bool on)
+{
+	pthread_mutex_lock(&in->lock);
+	in->thread = pthread_self();
+	atomic_store(&in->running, on);
+	pthread_mutex_unlock(&in->lock);
+	atomic_store(&in->seen, atomic_load(&in->mem->epoch));
+}
+
 static enum engine_exit interp_run(struct cpu *c, u64 budget)
 {
 	struct interp *in = c->engine;
@@ -311,10 +326,9 @@ static enum engine_exit interp_run(struct cpu *c, u64 budget)
 
 	in->icount_end = budget ? start + budget : ~0ull;
 	in->ignored = 0;
-	in->thread = pthread_self();
-	atomic_store(&in->running, true);
+	set_running(in, true);
 	why = run_loop(in);
-	atomic_store(&in->running, false);
+	set_running(in, false);
 	counter_add(c->counters, CNT_INSNS, c->icount - start);
 	return why;
 }
@@ -343,6 +357,8 @@ static int interp_attach(struct cpu *c, struct mem *m, struct err *e)
 	pthread_mutex_init(&in->lock, NULL);
 	in->listener = (struct mem_listener){ .code_write = blocks_code_write,
 					      .map_changed = blocks_map_changed,
+					      .want_safepoint = blocks_want_safepoint,
+					      .passed_safepoint = blocks_passed_safepoint,
 					      .opaque = in };
 	mem_add_listener(m, &in->listener);
 	c->engine = in;

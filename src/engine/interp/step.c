@@ -97,8 +97,10 @@ int step_insn(struct interp *in)
 	if (out == OUT_DONE || out == OUT_END || out == OUT_HALT) {
 		c->icount++;
 		event_retire(c, rflags, shadow, i);
-	} else if (out == OUT_AGAIN && (rflags & FLAG_TF)) {
-		event_step(c);
+	} else if (out == OUT_AGAIN) {
+		if (rflags & FLAG_TF)
+			event_step(c);
+		event_between_iterations(c, i);
 	}
 	return out == OUT_DONE ? OUT_DONE : interp_outcome(in, i, out);
 }
