@@ -107,6 +107,22 @@ test-all: tests
 fuzz: all $(FUZZ_BIN) $(ISA_BIN)
 	@tests/run --build $(BUILD) --fuzz
 
+# ---- figures: doppel beside its peers, interleaved; ROUNDS, ROWS and ENGINES choose ------------------------------------
+
+ROUNDS ?= 5
+ROWS   ?= boot,compute
+ENGINES ?= interp
+bench:
+	@tools/install-deps --bench
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/compute.elf
+	@tools/fetch-guest $(GUEST)
+	@bench/run --build $(BUILD) --rounds $(ROUNDS) --rows $(ROWS) --engines $(ENGINES) --json $(BUILD)/bench/results.json
+
+$(BUILD)/bench/%.elf: bench/%.c $(KIT)
+	@mkdir -p $(@D)
+	@echo "  GUEST   $<"
+	$(Q)$(CC) $(KIT_CFLAGS) -T tests/guest/kit/kit.ld -o $@ $< $(filter %.c %.S,$(KIT))
+
 # ---- what else must be true of the source --------------------------------------------------------------------------
 
 check: check-layers check-sizes check-format check-warnings check-sanitizers
@@ -143,6 +159,7 @@ help:
 	@echo "make run        install what is missing, build, fetch Debian's kernel, boot it to a shell here"
 	@echo "make test       all tests, at most 20 minutes; make test-all: the long form"
 	@echo "make fuzz       random cases until stopped or after FUZZ_SECONDS"
+	@echo "make bench      times doppel beside QEMU's TCG and Bochs: ROUNDS, ROWS, ENGINES"
 	@echo "make check      layers, sizes, formatting, warnings of gcc and clang, tests under the sanitizers"
 	@echo "make sanitize   $(BUILD)/asan/doppel"
 	@echo "make install    to PREFIX (default /usr/local)"
