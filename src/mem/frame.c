@@ -47,6 +47,25 @@ enum frame_state mem_frame_state(struct mem *m, u64 gpa)
 	return mem_frame(m, gpa) & FW_CODE ? FRAME_CODE : FRAME_DATA;
 }
 
+/* The word of a frame with one holder more, or less. */
+static u64 held(u64 w)
+{
+	if (!(w & FW_CODE) && (w & FW_RAM))
+		w |= FW_FRESH;
+	if ((w & FW_HOLDS) != FW_HOLDS)
+		w += FW_HOLD;
+	return (w | FW_CODE) & ~(u64)FW_WRITER;
+}
+
+static u64 released(u64 w)
+{
+	if ((w & FW_HOLDS) == FW_HOLDS)
+		return w;
+	if (w & FW_HOLDS)
+		w -= FW_HOLD;
+	return w & FW_HOLDS ? w : w & ~(u64)(FW_CODE | FW_FRESH);
+}
+
 int mem_code_enter(struct mem *m, u64 gpa)
 {
 	u64 w = mem_frame(m, gpa);
@@ -56,7 +75,7 @@ int mem_code_enter(struct mem *m, u64 gpa)
 	if (!w)
 		return -1;
 	lock = stripe_lock(m, gpa);
-	while (!atomic_compare_exchange_weak(slot, &w, (w | FW_CODE) & ~(u64)FW_WRITER))
+	while (!atomic_compare_exchange_weak(slot, &w, held(w)))
 		;
 	if (w & FW_WRITER)
 		for (struct mem_listener *l = m->listeners; l; l = l->next)
@@ -68,8 +87,35 @@ int mem_code_enter(struct mem *m, u64 gpa)
 
 void mem_code_leave(struct mem *m, u64 gpa)
 {
-	if (mem_frame(m, gpa))
-		atomic_fetch_and(mem_frame_slot(m, gpa), ~(u64)FW_CODE);
+	u64 w = mem_frame(m, gpa);
+
+	if (w)
+		while (!atomic_compare_exchange_weak(mem_frame_slot(m, gpa), &w, released(w)))
+			;
+}
+
+u64 mem_code_settle(struct mem *m, u64 gpa)
+{
+	u64 epoch;
+
+	if (m->n_writers <= 1 || !(mem_frame(m, gpa) & FW_FRESH))
+		return 0;
+	epoch = atomic_fetch_add(&m->epoch, 1) + 1;
+	for (struct mem_listener *l = m->listeners; l; l = l->next)
+		if (l->want_safepoint)
+			l->want_safepoint(l->opaque);
+	return epoch;
+}
+
+bool mem_code_settled(struct mem *m, u64 gpa, u64 epoch)
+{
+	if (!epoch)
+		return true;
+	for (struct mem_listener *l = m->listeners; l; l = l->next)
+		if (l->passed_safepoint && !l->passed_safepoint(l->opaque, epoch))
+			return false;
+	atomic_fetch_and(mem_frame_slot(m, gpa), ~(u64)FW_FRESH);
+	return true;
 }
 
 static void tell_code_write(struct mem *m, u64 gpa, unsigned len)

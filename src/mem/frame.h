@@ -13,8 +13,8 @@
  *    lock, one in the region table under table_lock.
  *  - A word's state bits change by atomic read-modify-write only. Whoever caches write access to a frame (a vCPU's TLB)
  *    publishes its tag first and then calls mem_note_writer(); whoever enters code sets FW_CODE first and then looks
- * for tags, so one of the two always sees the other. A vCPU that has already compared a tag may still be about to
- * store: while several vCPUs run, mem_code_enter() on a data frame is therefore called under exclusive execution.
+ * for tags, so one of the two always sees the other. A vCPU that has already compared a tag, or read the word, may
+ * still be about to store: until all have passed a safepoint since (mem_code_settled()), the frame is FW_FRESH.
  *  - mem_write() and mem_code_enter() hold the frame's stripe lock, so that no DMA copy is half done when code bytes
  *    are read.
  */
@@ -37,6 +37,9 @@ enum {
 	FW_ROM = 1 << 1,
 	FW_CODE = 1 << 2,   /* some engine keeps decoded copies of bytes */
 	FW_WRITER = 1 << 3, /* some vCPU may hold a write tag */
+	FW_FRESH = 1 << 4,  /* code, but stores begun when it was data may still land */
+	FW_HOLD = 1 << 5,   /* one holder; the rest of the low bits counts them, and sticks at its end */
+	FW_HOLDS = 0xfe0,
 };
 
 enum region_kind { REGION_RAM, REGION_ROM, REGION_MMIO };
@@ -71,6 +74,7 @@ struct mem {
 	u16 *port_map;				      /* by port: 1 + index into ports[], 0 unclaimed */
 	struct port_range ports[MEM_MAX_PORT_RANGES]; /* n 0: free */
 	struct mem_listener *listeners;
+	_Atomic u64 epoch; /* counts the wishes for safepoints */
 	unsigned n_writers; /* listeners that cache write access: vCPUs */
 	atomic_flag stripe[FRAME_STRIPES];
 	void (*bus_lock)(void *opaque); /* both or none */

@@ -5,7 +5,7 @@
  *  1. RAM is gpa -> (fd, offset) by the frame table, never assumed linear; a host address from mem_page() is valid to
  *     the next safepoint of the caller (DMA pins instead).
  *  2. A frame is FRAME_DATA (writable) or FRAME_CODE (some engine keeps decoded or translated copies of bytes in it),
- *     never both. mem_code_enter() revokes every write path before it returns; the bytes may be read only after that.
+ *     never both. mem_code_enter() revokes every write path; copies of the bytes may be kept only once that is settled.
  *     A write to a code frame first tells the code listeners, then lands.
  *  3. Regions do not overlap; the table changes only under exclusive execution.
  */
@@ -34,6 +34,9 @@ struct mem_listener {
 	void (*map_changed)(void *opaque);				/* regions changed: drop every cached translation */
 	void *opaque;
 	struct mem_listener *next;
+	/* From any thread: pass a safepoint soon; has one been passed since the epoch was this, or is nothing running? */
+	void (*want_safepoint)(void *opaque);
+	bool (*passed_safepoint)(void *opaque, u64 epoch);
 };
 
 struct mem *mem_new(struct err *e);
@@ -58,9 +61,14 @@ bool mem_get_a20(const struct mem *m);
 /* What stands at a page: host address for RAM (and ROM unless write), NULL for devices and holes. */
 u8 *mem_page(struct mem *m, u64 gpa, bool write);
 enum frame_state mem_frame_state(struct mem *m, u64 gpa);
-/* 0, or -1 when the page is not RAM or ROM. While several vCPUs run: under exclusive execution if the frame is data. */
+/* Takes a hold on a frame as code; 0, or -1 when the page is not RAM or ROM. The last hold given back makes it data. */
 int mem_code_enter(struct mem *m, u64 gpa);
 void mem_code_leave(struct mem *m, u64 gpa);
+/* With a hold. Other vCPUs may have compared a write tag before it was revoked, and store only now: asks them to pass a
+ * safepoint and returns what mem_code_settled() wants to be asked with; 0 if the frame is settled already. Nobody waits:
+ * until then the bytes may be used, but no copy of them kept. The caller must be at a safepoint itself. */
+u64 mem_code_settle(struct mem *m, u64 gpa);
+bool mem_code_settled(struct mem *m, u64 gpa, u64 epoch);
 /* Before a write by whatever means (CPU, DMA, debugger) that does not come through a revocable tag. */
 void mem_before_write(struct mem *m, u64 gpa, unsigned len);
 

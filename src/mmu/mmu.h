@@ -46,6 +46,9 @@ void mmu_ops(struct cpu_ops *ops);
 /* Re-reads every register that paging depends on (after a state load or engine switch) and drops all entries. */
 void mmu_reset(struct cpu *c);
 
+/* Own thread, between instructions, when ATT_EXCL is seen: does what other threads asked for. */
+void mmu_safepoint(struct cpu *c);
+
 /* For fetching code: the host address of the byte at lin (good to the end of its page) with execute rights, and its gpa;
  * or OUT_FAULT with exc set. *host is NULL when the page is not RAM or ROM (fetch from a device window). */
 int mmu_fetch_page(struct cpu *c, u64 lin, const u8 **host, u64 *gpa);

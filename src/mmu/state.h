@@ -67,6 +67,7 @@ struct mmu {
 	enum paging paging;
 	bool wp, smep, smap, nxe, pge, pse;
 	bool armed; /* data breakpoints */
+	atomic_bool map_stale; /* regions or the A20 gate changed */
 	u64 cr0, cr3, cr4, efer, apic_base;
 	u64 rsvd[2][6]; /* reserved bits by PS and level (1 is the PTE) */
 	u32 pf_fetch;	/* PF_I, or 0 where error codes do not tell fetches */

@@ -386,9 +386,26 @@ static void revoke_write(void *opaque, u64 gpa)
 			__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
 }
 
+/* From any thread. The arrays are the vCPU's own: it drops them at its next safepoint; without an engine it runs
+ * nothing. */
 static void map_changed(void *opaque)
 {
-	tlb_flush_all(opaque);
+	struct mmu *u = opaque;
+
+	if (!u->c->engine) {
+		tlb_flush_all(u);
+		return;
+	}
+	atomic_store(&u->map_stale, true);
+	cpu_post(u->c, ATT_EXCL);
+}
+
+void mmu_safepoint(struct cpu *c)
+{
+	struct mmu *u = cpu_mmu(c);
+
+	if (atomic_exchange(&u->map_stale, false))
+		tlb_flush_all(u);
 }
 
 struct mmu *mmu_new(struct cpu *c, struct mem *m)

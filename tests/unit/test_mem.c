@@ -237,7 +237,7 @@ static void test_frame_states(void **state)
 {
 	struct mem *m = mem_new(NULL);
 	struct ear e = { .m = m };
-	struct mem_listener l = { ear_code_write, ear_revoke, ear_changed, &e, NULL };
+	struct mem_listener l = { .code_write = ear_code_write, .revoke_write = ear_revoke, .map_changed = ear_changed, .opaque = &e };
 
 	(void)state;
 	mem_add_ram(m, 0, MIB, NULL);
@@ -254,6 +254,8 @@ static void test_frame_states(void **state)
 	assert_int_equal(e.revoked_gpa, 0x6000);
 	assert_int_equal(mem_code_enter(m, 0x6000), 0);
 	assert_int_equal(e.revoked, 1);
+	mem_code_leave(m, 0x6000);
+	assert_int_equal(mem_frame_state(m, 0x6000), FRAME_CODE); /* one of two holds */
 	assert_int_equal(mem_code_enter(m, 0x200000), -1);
 	/* told before the byte changes; a copy over three frames, two of them code */
 	mem_write(m, 0x5010, "\x77", 1);

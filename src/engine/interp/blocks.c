@@ -90,23 +90,21 @@ static void *pool_take(struct interp *in, size_t size)
 	return p;
 }
 
-struct block *blocks_room(struct interp *in)
-{
-	if (in->pool_used + BLOCK_ROOM + 64 > in->pool_size)
-		blocks_flush(in);
-	return (struct block *)(void *)(in->pool + in->pool_used);
-}
-
 static struct frame *frame_make(struct interp *in, u64 gpa)
 {
 	struct frame **slot = frame_slot(in, gpa), *f = in->free_frames;
 
+	if (mem_code_enter(in->mem, gpa))
+		return NULL;
 	if (f)
 		in->free_frames = f->next;
 	else
 		f = pool_take(in, sizeof(*f));
 	*f = (struct frame){ .gpa = gpa & PAGE_MASK, .next = *slot };
-	return *slot = f;
+	*slot = f;
+	f->settles = mem_code_settle(in->mem, gpa);
+	atomic_store(&in->seen, atomic_load(&in->mem->epoch));
+	return f;
 }
 
 /* The granules that [gpa, gpa + len) touches; len >= 1, all in one page. */
@@ -117,20 +115,48 @@ static u64 granules_of(u64 gpa, unsigned len)
 	return bits(~0ull, last, first) << first;
 }
 
+/* The frame of gpa with the bytes that a block there may take reserved, so that a write to them from now on is told. */
+static struct frame *frame_reserve(struct interp *in, u64 gpa)
+{
+	struct frame *f = frame_find(in, gpa);
+	u64 rest = PAGE_SIZE - (gpa & ~PAGE_MASK);
+
+	if (!f)
+		f = frame_make(in, gpa);
+	if (!f || !mem_code_settled(in->mem, gpa, f->settles))
+		return NULL;
+	f->settles = 0;
+	in->granules = f->granules;
+	f->granules |= granules_of(gpa, (unsigned)MIN(rest, 15ull * BLOCK_INSNS));
+	return f;
+}
+
+struct block *blocks_begin(struct interp *in, u64 gpa)
+{
+	struct frame *f;
+
+	if (in->pool_used + BLOCK_ROOM + 64 > in->pool_size)
+		blocks_flush(in);
+	pthread_mutex_lock(&in->lock);
+	f = frame_reserve(in, gpa);
+	pthread_mutex_unlock(&in->lock);
+	return f ? (struct block *)(void *)(in->pool + in->pool_used) : NULL;
+}
+
 void blocks_add(struct interp *in, struct block *b)
 {
 	struct block **slot = hash_slot(in, b->gpa, b->key);
 	struct frame *f;
 
 	pool_take(in, sizeof(*b) + b->n * sizeof(struct insn));
-	f = frame_find(in, b->gpa);
-	if (!f)
-		f = frame_make(in, b->gpa);
 	b->hash_next = *slot;
 	*slot = b;
+	pthread_mutex_lock(&in->lock);
+	f = frame_find(in, b->gpa);
 	b->frame_next = f->blocks;
 	f->blocks = b;
-	f->granules |= granules_of(b->gpa, b->bytes);
+	f->granules = in->granules | granules_of(b->gpa, b->bytes);
+	pthread_mutex_unlock(&in->lock);
 	counter_inc(in->cpu->counters, CNT_BLOCKS_MADE);
 }
 
@@ -163,114 +189,154 @@ static void block_drop(struct interp *in, struct block *b)
 	counter_inc(in->cpu->counters, CNT_BLOCKS_DROPPED);
 }
 
-static void frame_drop_range(struct interp *in, struct frame *f, u64 gpa, unsigned len)
+/* Drops the blocks that bytes [gpa, gpa + len) are in or, if len is 0, one of the granules. */
+static void frame_drop(struct interp *in, struct frame *f, u64 gpa, unsigned len, u64 granules)
 {
 	struct block **p = &f->blocks, *b;
 
 	f->granules = 0;
 	while ((b = *p)) {
-		if (b->gpa < gpa + len && gpa < b->gpa + b->bytes) {
+		u64 own = granules_of(b->gpa, b->bytes);
+
+		if (len ? b->gpa < gpa + len && gpa < b->gpa + b->bytes : own & granules) {
 			*p = b->frame_next;
 			block_drop(in, b);
 			continue;
 		}
 		block_unlink(b);
-		f->granules |= granules_of(b->gpa, b->bytes);
+		f->granules |= own;
 		p = &b->frame_next;
 	}
 }
 
-/* Writes to the frame need no longer be told. While other vCPUs keep blocks too, only they together could say so. */
+static void undirty(struct interp *in, struct frame *f)
+{
+	struct frame **p = &in->dirty;
+
+	if (!f->dirty)
+		return;
+	while (*p != f)
+		p = &(*p)->dirty_next;
+	*p = f->dirty_next;
+	f->dirty = 0;
+}
+
+/* No blocks are left: gives the hold on the frame back. */
 static void frame_leave(struct interp *in, struct frame *f)
 {
 	struct frame **p = frame_slot(in, f->gpa);
 
+	undirty(in, f);
 	while (*p != f)
 		p = &(*p)->next;
 	*p = f->next;
 	f->next = in->free_frames;
 	in->free_frames = f;
-	if (in->mem->n_writers <= 1)
-		mem_code_leave(in->mem, f->gpa);
+	mem_code_leave(in->mem, f->gpa);
 }
 
-static void write_hits(struct interp *in, u64 gpa, unsigned len)
+/* With the lock, on the vCPU's thread or while it does not run. */
+static void write_hits(struct interp *in, struct frame *f, u64 gpa, unsigned len)
 {
-	struct frame *f = frame_find(in, gpa);
-
-	if (!f || !(f->granules & granules_of(gpa, len)))
-		return;
-	frame_drop_range(in, f, gpa, len);
+	if (f->granules & granules_of(gpa, len))
+		frame_drop(in, f, gpa, len, 0);
 	if (!f->blocks)
 		frame_leave(in, f);
 }
 
 void blocks_flush(struct interp *in)
 {
-	in->flush_wanted = false;
+	atomic_store(&in->flush_wanted, false);
 	in->flushes++;
-	if (in->mem->n_writers <= 1)
-		for (unsigned k = 0; k < FRAME_HASH; k++)
-			for (struct frame *f = in->frames[k]; f; f = f->next)
-				mem_code_leave(in->mem, f->gpa);
+	pthread_mutex_lock(&in->lock);
+	for (unsigned k = 0; k < FRAME_HASH; k++)
+		for (struct frame *f = in->frames[k]; f; f = f->next)
+			mem_code_leave(in->mem, f->gpa);
 	memset(in->frames, 0, sizeof(in->frames));
+	in->free_frames = in->dirty = NULL;
+	pthread_mutex_unlock(&in->lock);
 	memset(in->hash, 0, sizeof(in->hash));
 	memset(in->recent, 0, sizeof(in->recent));
-	in->free_frames = NULL;
 	in->pool_used = 0;
 	counter_inc(in->cpu->counters, CNT_CACHE_FLUSHES);
 }
 
 /* ---- listeners ------------------------------------------------------------------------------------------------ */
 
-static bool own_thread(const struct interp *in)
+/* With the lock. */
+static bool may_change(const struct interp *in)
 {
-	return !in->running || pthread_equal(in->thread, pthread_self());
+	return !atomic_load(&in->running) || pthread_equal(in->thread, pthread_self());
 }
 
-/* x86 promises other agents' code writes to a CPU only after it serialized, so the next block boundary is in time. */
-static void foreign_write(struct interp *in, u64 gpa, unsigned len)
+/* x86 promises other agents' code writes to a CPU only after it serialized, so the next block boundary is in time: the
+ * attention is posted before the writer goes on. */
+static void make_dirty(struct interp *in, struct frame *f, u64 granules)
 {
-	pthread_mutex_lock(&in->lock);
-	if (in->nr_foreign < FOREIGN_WRITES)
-		in->foreign[in->nr_foreign++] = (struct foreign_write){ gpa, len };
-	else
-		in->foreign_lost = true;
-	pthread_mutex_unlock(&in->lock);
+	if (!granules)
+		return;
+	if (!f->dirty) {
+		f->dirty_next = in->dirty;
+		in->dirty = f;
+	}
+	f->dirty |= granules;
 	cpu_post(in->cpu, ATT_EXCL);
 }
 
-void blocks_drain_foreign(struct interp *in)
+void blocks_drain(struct interp *in)
 {
+	struct frame *f;
+
 	pthread_mutex_lock(&in->lock);
-	if (in->foreign_lost)
-		in->flush_wanted = true;
-	else
-		for (unsigned k = 0; k < in->nr_foreign; k++)
-			write_hits(in, in->foreign[k].gpa, in->foreign[k].len);
-	in->nr_foreign = 0;
-	in->foreign_lost = false;
+	while ((f = in->dirty)) {
+		frame_drop(in, f, 0, 0, f->dirty);
+		undirty(in, f);
+		if (!f->blocks)
+			frame_leave(in, f);
+	}
 	pthread_mutex_unlock(&in->lock);
 }
 
 void blocks_code_write(void *opaque, u64 gpa, unsigned len)
 {
 	struct interp *in = opaque;
+	struct frame *f;
 
 	if (!len)
 		return;
-	if (own_thread(in))
-		write_hits(in, gpa, len);
-	else
-		foreign_write(in, gpa, len);
+	pthread_mutex_lock(&in->lock);
+	f = frame_find(in, gpa);
+	if (f && may_change(in))
+		write_hits(in, f, gpa, len);
+	else if (f)
+		make_dirty(in, f, f->granules & granules_of(gpa, len));
+	pthread_mutex_unlock(&in->lock);
 }
 
-/* Under exclusive execution: the vCPU is between blocks, or this is its own thread. */
+void blocks_want_safepoint(void *opaque)
+{
+	struct interp *in = opaque;
+
+	if (atomic_load(&in->running))
+		cpu_post(in->cpu, ATT_EXCL);
+}
+
+bool blocks_passed_safepoint(void *opaque, u64 epoch)
+{
+	struct interp *in = opaque;
+
+	return !atomic_load(&in->running) || atomic_load(&in->seen) >= epoch;
+}
+
+/* From any thread: nothing of the code is known to stand where it did. */
 void blocks_map_changed(void *opaque)
 {
 	struct interp *in = opaque;
 
-	in->flush_wanted = true;
-	in->cpu->block_end = NULL;
+	atomic_store(&in->flush_wanted, true);
 	cpu_post(in->cpu, ATT_EXCL);
+	pthread_mutex_lock(&in->lock);
+	if (may_change(in))
+		in->cpu->block_end = NULL;
+	pthread_mutex_unlock(&in->lock);
 }

@@ -58,9 +58,9 @@ static void decode_sampled(struct interp *in, struct block *b, const u8 *p, unsi
 
 static struct block *block_make(struct interp *in, const u8 *host, u64 gpa)
 {
-	struct block *b = blocks_room(in);
+	struct block *b = blocks_begin(in, gpa);
 
-	if (mem_code_enter(in->mem, gpa))
+	if (!b)
 		return NULL;
 	*b = (struct block){ .gpa = gpa, .key = in->cpu->d.block_key };
 	block_unlink(b);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "cpu/debug.h"
 #include "cpu/event.h"
+#include "mem/frame.h"
 #include "mmu/mmu.h"
 
 #define POOL_SIZE (48ul << 20)

@@ -3,7 +3,7 @@
  *
  * Invariants
  *  1. A block lies in one page frame, which is FRAME_CODE as long as it holds a block; the bytes were read after
- *     mem_code_enter().
+ *     mem_code_settled(). Until then the instructions are stepped, which keeps no copy that it does not compare.
  *  2. A block that was dropped is in no list, its key is KEY_DEAD, and no successor link leads to it. Its memory stays
  *     as it is until the cache is emptied, which happens between blocks only, so that the instruction that wrote to its
  *     own block can finish. What is in force when code changes (cpu->block_end) ends with that instruction; so does
@@ -38,31 +38,29 @@ struct block {
 };
 _Static_assert(sizeof(struct block) == 64, "the head of a block is one cache line");
 
-/* A frame with blocks. granules: bit g is set if a byte of [64 g, 64 g + 64) is in some block. */
+/* A frame with blocks, or which is to get some. granules: bit g is set if a byte of [64 g, 64 g + 64) is in some block
+ * or being decoded. */
 struct frame {
 	u64 gpa;
 	struct frame *next;
 	struct block *blocks;
 	u64 granules;
+	u64 dirty; /* granules that other threads wrote to, not yet looked at */
+	struct frame *dirty_next;
+	u64 settles; /* not 0: for mem_code_settled(), before which no block may be made */
 };
+_Static_assert(sizeof(struct frame) <= 64, "blocks_begin() keeps one cache line for it");
 
 #define BLOCK_HASH (1u << 16)
 #define FRAME_HASH (1u << 12)
 #define RECENT (1u << 12)
 #define STEP_CACHE (1u << 8)
-#define FOREIGN_WRITES 64
 
 /* Instructions run one at a time, checked against the bytes in memory at each use. */
 struct stepped {
 	u64 gpa;
 	u32 key;
 	struct insn insn;
-};
-
-/* A write to a code frame by a thread that is not the vCPU's, waiting for the vCPU to drop blocks. */
-struct foreign_write {
-	u64 gpa;
-	unsigned len;
 };
 
 struct interp {
@@ -80,31 +78,38 @@ struct interp {
 	u64 ignored_since; /* instruction count of that look */
 	u64 debug_icount;  /* instruction count at the last EXIT_DEBUG */
 	u64 flushes;
-	bool flush_wanted;
+	atomic_bool flush_wanted;
 	unsigned sample; /* counts blocks towards the next timed decode */
-	pthread_t thread;
-	atomic_bool running; /* in run(), on `thread` */
+	u64 granules; /* those of the frame blocks_begin() found, without the ones it reserved */
 	struct mem_listener listener;
-	pthread_mutex_t lock; /* the foreign writes */
-	struct foreign_write foreign[FOREIGN_WRITES];
-	unsigned nr_foreign;
-	bool foreign_lost;
+	_Atomic u64 seen; /* the memory's epoch when a safepoint was last passed */
+
+	/* The lock guards what follows, and the list of frames with their granules and dirt. While the vCPU does not run,
+	 * whoever has the lock may drop blocks in its stead. */
+	pthread_mutex_t lock;
+	pthread_t thread;
+	atomic_bool running; /* in run(), on `thread`; changed under the lock, read anywhere */
+	struct frame *dirty; /* by dirty_next */
 };
 
-/* blocks.c: where blocks are kept. All but blocks_code_write() and blocks_map_changed() belong to the vCPU's thread. */
+/* blocks.c: where blocks are kept. All but the listeners, which take an opaque pointer, belong to the vCPU's thread. */
 int blocks_init(struct interp *in, size_t pool_size, struct err *e);
 void blocks_free(struct interp *in);
 struct block *blocks_find(struct interp *in, u64 gpa, u32 key);
-/* Room for one more block of BLOCK_INSNS; may empty the cache. */
-struct block *blocks_room(struct interp *in);
-/* Makes b, which blocks_room() gave and which is filled in, part of the cache. */
+/* Room for one more block of BLOCK_INSNS at gpa, whose bytes may be read from now on; may empty the cache. NULL: the page
+ * can hold no blocks, or not yet. */
+struct block *blocks_begin(struct interp *in, u64 gpa);
+/* Makes b, which blocks_begin() gave and which is filled in, part of the cache. */
 void blocks_add(struct interp *in, struct block *b);
 /* Makes b's links lead nowhere. */
 void block_unlink(struct block *b);
 void blocks_flush(struct interp *in);
 void blocks_code_write(void *opaque, u64 gpa, unsigned len);
 void blocks_map_changed(void *opaque);
-void blocks_drain_foreign(struct interp *in);
+void blocks_want_safepoint(void *opaque);
+bool blocks_passed_safepoint(void *opaque, u64 epoch);
+/* Between blocks: drops what other threads wrote to. */
+void blocks_drain(struct interp *in);
 
 /* build.c: decoding. OUT_FAULT as mmu_fetch_page(); *b is NULL when the page cannot hold blocks. */
 int build_find(struct interp *in, u64 lin, struct block **b);
