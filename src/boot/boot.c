@@ -30,7 +30,11 @@ static char *next_element(const char **list)
 	return out;
 }
 
-static int add_module(struct boot *b, char *spec, struct err *e)
+#define FILE_MAX (4ull << 30)
+/* A kernel with all its symbols may be larger than the memory that it is loaded into. */
+#define KERNEL_MAX (1ull << 30)
+
+static int add_module(struct boot *b, char *spec, u64 max, struct err *e)
 {
 	struct module *mod = &b->module[b->nr_modules];
 	char *space = strchr(spec, ' ');
@@ -38,7 +42,7 @@ static int add_module(struct boot *b, char *spec, struct err *e)
 
 	if (space)
 		*space = 0;
-	ret = blob_read(&mod->file, spec, "initrd", e);
+	ret = blob_read(&mod->file, spec, "initrd", max, e);
 	if (space)
 		*space = ' ';
 	mod->cmdline = spec;
@@ -46,24 +50,26 @@ static int add_module(struct boot *b, char *spec, struct err *e)
 	return ret;
 }
 
-static int read_modules(struct boot *b, const char *list, bool many, struct err *e)
+static int read_modules(struct boot *b, const char *list, bool many, u64 max, struct err *e)
 {
 	char *spec;
 
+	if (!*list)
+		return err_set(e, "--initrd is empty: give a file, or leave the option away");
 	if (!many) {
 		spec = strdup(list);
 		if (!spec)
 			return err_set(e, "out of memory");
 		b->module[0].cmdline = spec;
 		b->nr_modules = 1;
-		return blob_read(&b->module[0].file, list, "initrd", e);
+		return blob_read(&b->module[0].file, list, "initrd", max, e);
 	}
 	while ((spec = next_element(&list))) {
 		if (b->nr_modules == BOOT_MODULES_MAX) {
 			free(spec);
 			return err_set(e, "--initrd names more than %d modules", BOOT_MODULES_MAX);
 		}
-		if (add_module(b, spec, e))
+		if (add_module(b, spec, max, e))
 			return -1;
 	}
 	return 0;
@@ -87,6 +93,7 @@ static int boot_identify(struct boot *b, struct err *e)
 
 struct boot *boot_open(const struct boot_request *r, struct err *e)
 {
+	u64 max = r->memory ? r->memory : FILE_MAX;
 	struct boot *b = calloc(1, sizeof(*b));
 
 	if (b)
@@ -95,9 +102,9 @@ struct boot *boot_open(const struct boot_request *r, struct err *e)
 		err_set(e, "out of memory");
 		goto fail;
 	}
-	if (blob_read(&b->kernel, r->kernel, "kernel", e) || boot_identify(b, e))
+	if (blob_read(&b->kernel, r->kernel, "kernel", MAX(max, KERNEL_MAX), e) || boot_identify(b, e))
 		goto fail;
-	if (r->initrd && read_modules(b, r->initrd, b->many_modules, e))
+	if (r->initrd && read_modules(b, r->initrd, b->many_modules, max, e))
 		goto fail;
 	return b;
 fail:

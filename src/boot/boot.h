@@ -24,6 +24,7 @@ struct boot_request {
 	const char *kernel; /* file */
 	const char *initrd; /* file, or for multiboot "file args,file args"; NULL: none */
 	const char *append; /* command line; NULL: empty */
+	u64 memory;	    /* the machine's: no longer file is read to its end; 0: a few GiB */
 };
 
 struct boot;

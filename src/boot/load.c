@@ -8,23 +8,23 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BLOB_MAX (4ull << 30)
 #define BLOB_CHUNK (1u << 20)
 
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
 /* Reads to the end, whatever stat says: pipes work, and a file that shrinks meanwhile does no harm. */
-static int blob_read_fd(struct blob *f, int fd, const char *path, const char *what, struct err *e)
+static int blob_read_fd(struct blob *f, int fd, const char *path, const char *what, u64 max, struct err *e)
 {
 	u64 room = 0;
 	ssize_t n;
 
 	do {
 		if (f->size == room) {
-			u8 *bigger = room < BLOB_MAX ? realloc(f->data, room = room ? room * 2 : BLOB_CHUNK) : NULL;
+			u8 *bigger = f->size <= max ? realloc(f->data, room = room ? room * 2 : BLOB_CHUNK) : NULL;
 
 			if (!bigger)
-				return err_set(e, "%s '%.200s' is too large", what, path);
+				return err_set(e, "%s '%.200s' has more than %llu MiB: no memory for it", what, path,
+					       (unsigned long long)(MIN(f->size, max) >> 20));
 			f->data = bigger;
 		}
 		n = read(fd, f->data + f->size, room - f->size);
@@ -35,15 +35,19 @@ static int blob_read_fd(struct blob *f, int fd, const char *path, const char *wh
 	return 0;
 }
 
-int blob_read(struct blob *f, const char *path, const char *what, struct err *e)
+int blob_read(struct blob *f, const char *path, const char *what, u64 max, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
+	struct stat st;
 
 	*f = (struct blob){ 0 };
 	if (fd < 0)
 		return err_errno(e, "cannot open %s '%.200s'", what, path);
 	snprintf(f->name, sizeof(f->name), "%s", path);
-	ret = blob_read_fd(f, fd, path, what, e);
+	if (!fstat(fd, &st) && S_ISCHR(st.st_mode))
+		ret = err_set(e, "%s '%.200s' is a device: give a file", what, path);
+	else
+		ret = blob_read_fd(f, fd, path, what, max, e);
 	close(fd);
 	if (!ret && !f->size)
 		ret = err_set(e, "%s '%.200s' is empty", what, path);

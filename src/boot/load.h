@@ -36,7 +36,8 @@ int bzimage_probe(struct boot *b, struct err *e);
 int multiboot_probe(struct boot *b, struct err *e);
 int pvh_probe(struct boot *b, struct err *e);
 
-int blob_read(struct blob *f, const char *path, const char *what, struct err *e);
+/* Reads a file or pipe of at most max bytes; what is "kernel" or "initrd". */
+int blob_read(struct blob *f, const char *path, const char *what, u64 max, struct err *e);
 void blob_free(struct blob *f);
 /* Little-endian fields at a file offset; 0 outside the file. */
 u16 blob_u16(const struct blob *f, u64 off);

@@ -5,7 +5,10 @@
 #include "chardev/stream.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
+
+#include "base/log.h"
 
 #define WRITE_CHUNK 512u
 
@@ -64,12 +67,15 @@ void stream_detach(struct stream *s)
 	s->head = s->tail = 0;
 }
 
+/* A reader that went away is nobody's mistake; a full disk is. */
 static void stream_broken(struct stream *s)
 {
 	if (s->hangup) {
 		s->hangup(s);
 		return;
 	}
+	if (errno != EPIPE)
+		log_msg(LOG_ERROR, "what the guest writes to its console is lost from here on: %s", strerror(errno));
 	if (s->out_fd >= 0 && s->out_fd != s->in_fd)
 		loop_unwatch(s->loop, s->out_fd);
 	s->out_fd = -1;
@@ -84,8 +90,10 @@ static ssize_t stream_write_some(struct stream *s, const u8 *p, size_t n)
 
 	if (poll(&pfd, 1, 0) <= 0)
 		return 0;
-	if (!(pfd.revents & POLLOUT))
+	if (!(pfd.revents & POLLOUT)) {
+		errno = EPIPE;
 		return -1;
+	}
 	done = write(s->out_fd, p, MIN(n, WRITE_CHUNK));
 	if (done < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;

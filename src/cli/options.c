@@ -77,6 +77,49 @@ static int set_serial(struct boot_options *o, const char *name, const char *val,
 	return check_chardev(name, val, e);
 }
 
+static int set_disk(struct boot_options *o, const char *val, struct err *e)
+{
+	if (o->vm.nr_disks == VM_DISKS_MAX)
+		return err_set(e, "--disk '%.100s' is one too many: the machine has %d disks", val, VM_DISKS_MAX);
+	return block_parse(&o->vm.disk[o->vm.nr_disks++], val, e);
+}
+
+/* WHERE[,name=TEXT] */
+static int set_virtio_console(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	const char *comma = strstr(val, ",name=");
+	size_t len = comma ? (size_t)(comma - val) : strlen(val), name_len = comma ? strlen(comma + 6) : 0;
+	unsigned n = o->vm.nr_ports;
+
+	if (n == VM_PORTS_MAX)
+		return err_set(e, "--%s '%.100s' is one too many: the console has %d ports", name, val, VM_PORTS_MAX);
+	if (len >= sizeof(o->vm.port[n].where) || name_len >= sizeof(o->vm.port[n].name) || (comma && !name_len))
+		return err_set(e, "--%s does not take '%.100s': give WHERE,name=TEXT with 1 to %zu characters", name,
+			       val, sizeof(o->vm.port[n].name) - 1);
+	memcpy(o->vm.port[n].where, val, len);
+	if (comma)
+		memcpy(o->vm.port[n].name, comma + 6, name_len);
+	o->vm.nr_ports++;
+	return check_chardev(name, o->vm.port[n].where, e);
+}
+
+static int set_on_off(const char *name, const char *val, bool *on, struct err *e)
+{
+	*on = !strcmp(val, "on");
+	if (*on || !strcmp(val, "off"))
+		return 0;
+	return err_set(e, "--%s does not take '%.100s': give on or off", name, val);
+}
+
+static int set_balloon(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	o->vm.balloon = strcmp(val, "off") != 0;
+	o->vm.balloon_target = 0;
+	if (!o->vm.balloon || !strcmp(val, "on"))
+		return 0;
+	return option_size(name, val, 4096, host_memory(), &o->vm.balloon_target, e);
+}
+
 static int set_debugcon(struct boot_options *o, const char *name, const char *val, struct err *e)
 {
 	o->vm.debugcon = val;
@@ -182,6 +225,14 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return 0;
 	case OPT_SERIAL:
 		return set_serial(o, name, val, e);
+	case OPT_DISK:
+		return set_disk(o, val, e);
+	case OPT_VIRTIO_CONSOLE:
+		return set_virtio_console(o, name, val, e);
+	case OPT_RNG:
+		return set_on_off(name, val, &o->vm.rng, e);
+	case OPT_BALLOON:
+		return set_balloon(o, name, val, e);
 	case OPT_DEBUG_EXIT:
 		return set_debug_exit(o, name, val, e);
 	case OPT_TESTDEV:
@@ -237,14 +288,16 @@ static int check_one_stdio(const struct boot_options *o, struct err *e)
 
 	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
 		users += o->vm.serial[i] && !strcmp(o->vm.serial[i], "stdio");
+	for (unsigned i = 0; i < o->vm.nr_ports; i++)
+		users += !strcmp(o->vm.port[i].where, "stdio");
 	if (users < 2)
 		return 0;
-	return err_set(e, "stdio is given to %u of --serial and --debugcon: one of them can have it", users);
+	return err_set(e, "stdio is given to %u of --serial, --virtio-console and --debugcon: one of them can have it", users);
 }
 
 int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err *e)
 {
-	*o = (struct boot_options){ .vm = { .memory = 512 << 20, .cpus = 1, .cpu_model = "host", .debug_exit = -1 },
+	*o = (struct boot_options){ .vm = { .memory = 512 << 20, .cpus = 1, .cpu_model = "host", .debug_exit = -1, .rng = true, .balloon = true },
 				    .name = "doppel",
 				    .engine = "auto" };
 	if (option_parse(rows, ARRAY_SIZE(rows), "boot", argc, argv, set_option, o, e))
@@ -259,6 +312,9 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 		return err_set(e, "nothing to boot: give --kernel FILE");
 	if (!o->nr_serial)
 		o->vm.serial[0] = "stdio";
+	if (o->trace_file && !o->trace)
+		return err_set(e, "--trace-file '%.100s' would stay empty: say what to trace with --trace",
+			       o->trace_file);
 	if (o->wait && !o->gdb_port)
 		return err_set(e, "--wait waits for gdb: give --gdb as well");
 	return check_one_stdio(o, e);

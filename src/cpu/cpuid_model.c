@@ -406,7 +406,7 @@ struct cpuid_model *cpuid_model_new(const char *name, unsigned cpus, struct err 
 	struct cpuid_model *m;
 
 	if (!l) {
-		err_set(e, "no CPU model is called \"%.*s\"; there are x86-64-v2, x86-64-v3, x86-64-v4 and host",
+		err_set(e, "--cpu: no CPU model is called \"%.*s\"; there are x86-64-v2, x86-64-v3, x86-64-v4 and host",
 			(int)len, name);
 		return NULL;
 	}

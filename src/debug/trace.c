@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/log.h"
+
 static const char *const kind_name[NR_TRACE_KINDS] = {
 #define TRACE_KIND(id, name, text) [TRACE_##id] = name,
 #include "cpu/trace_kinds.def"
@@ -71,8 +73,8 @@ void trace_free(struct trace *t)
 {
 	if (!t)
 		return;
-	if (t->f != stderr)
-		fclose(t->f);
+	if (t->f != stderr && (ferror(t->f) | fclose(t->f)))
+		log_msg(LOG_ERROR, "the trace is not complete: its file could not be written to its end");
 	free(t);
 }
 

@@ -68,6 +68,7 @@ struct pc {
 	struct debugport *debugport;
 	struct debugexit *debugexit;
 	struct testdev *testdev;
+	struct pc_virtio virtio;
 };
 
 static const struct {
@@ -212,6 +213,18 @@ static int pc_add_serial(struct pc *pc, struct err *e)
 	return 0;
 }
 
+static int pc_add_virtio(struct pc *pc, struct err *e)
+{
+	struct pc_config *cfg = &pc->cfg;
+	struct virtio_board board = { .mem = cfg->mem,
+				      .bus = pc->pci,
+				      .clock = cfg->clock,
+				      .timers = cfg->timers,
+				      .counters = cfg->counters };
+
+	return pc_virtio_init(&pc->virtio, &board, &cfg->virtio, e);
+}
+
 static int pc_add_debugging(struct pc *pc, struct err *e)
 {
 	struct pc_config *cfg = &pc->cfg;
@@ -219,8 +232,9 @@ static int pc_add_debugging(struct pc *pc, struct err *e)
 
 	if (cfg->debugcon && !(pc->debugport = debugport_new(cfg->mem, cfg->debugcon, e)))
 		return -1;
-	if (cfg->debug_exit >= 0 && !(pc->debugexit = debugexit_new(cfg->mem, (u16)cfg->debug_exit, cfg->leave, e)))
-		return -1;
+	if (cfg->debug_exit >= 0 && !(pc->debugexit = debugexit_new(cfg->mem, (u16)cfg->debug_exit, cfg->leave, NULL)))
+		return err_set(e, "--debug-exit=0x%x: a port from there to 0x%x has another device, give another",
+			       (unsigned)cfg->debug_exit, (unsigned)cfg->debug_exit + 3);
 	for (unsigned i = 0; i < TESTDEV_LINES; i++)
 		lines[i] = pc_line(pc, i);
 	if (cfg->testdev && !(pc->testdev = testdev_new(cfg->mem, lines, cfg->flush, e)))
@@ -238,7 +252,7 @@ struct pc *pc_new(const struct pc_config *cfg, struct err *e)
 	}
 	pc->cfg = *cfg;
 	if (pc_add_memory(pc, e) || pc_add_interrupts(pc, e) || pc_add_clocks(pc, e) || pc_add_control(pc, e) ||
-	    pc_add_pci(pc, e) || pc_add_serial(pc, e) || pc_add_debugging(pc, e) || pc_reset(pc, e)) {
+	    pc_add_pci(pc, e) || pc_add_serial(pc, e) || pc_add_virtio(pc, e) || pc_add_debugging(pc, e) || pc_reset(pc, e)) {
 		pc_free(pc);
 		return NULL;
 	}
@@ -252,6 +266,7 @@ void pc_free(struct pc *pc)
 	testdev_free(pc->testdev);
 	debugexit_free(pc->debugexit);
 	debugport_free(pc->debugport);
+	pc_virtio_deinit(&pc->virtio);
 	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
 		ns16550_free(pc->com[i]);
 	fwcfg_free(pc->fwcfg);

@@ -111,6 +111,41 @@ static int vm_add_chardevs(struct vm *vm, struct err *e)
 	return vm->cfg.debugcon && !vm->debugcon ? -1 : 0;
 }
 
+static int vm_add_disks(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < vm->cfg.nr_disks; i++) {
+		vm->disk[i] = block_open(&vm->cfg.disk[i], e);
+		if (!vm->disk[i])
+			return -1;
+	}
+	for (unsigned i = 0; i < vm->cfg.nr_ports; i++) {
+		vm->port[i] = chardev_new(vm->cfg.port[i].where, vm->loop, &vm->cfg.keys, e);
+		if (!vm->port[i])
+			return -1;
+	}
+	return 0;
+}
+
+static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
+{
+	const struct vm_config *cfg = &vm->cfg;
+
+	v->rng = cfg->rng;
+	v->balloon = cfg->balloon;
+	v->balloon_target = cfg->balloon_target;
+	v->n_ports = cfg->nr_ports;
+	for (unsigned i = 0; i < cfg->nr_ports; i++) {
+		v->port[i].chr = vm->port[i];
+		v->port[i].name = cfg->port[i].name[0] ? cfg->port[i].name : NULL;
+	}
+	v->n_disks = cfg->nr_disks;
+	v->disk_queues = cfg->cpus;
+	for (unsigned i = 0; i < cfg->nr_disks; i++) {
+		v->disk[i].image = vm->disk[i];
+		v->disk[i].serial = cfg->disk[i].serial;
+	}
+}
+
 static int vm_add_board(struct vm *vm, struct err *e)
 {
 	struct pc_config pc = {
@@ -133,6 +168,8 @@ static int vm_add_board(struct vm *vm, struct err *e)
 		pc.serial[i] = vm->serial[i];
 		pc.has_serial[i] = vm->cfg.serial[i] != NULL;
 	}
+	pc.counters = &vm->counters;
+	vm_give_virtio(vm, &pc.virtio);
 	mem_set_bus_lock(vm->mem, bus_lock, bus_unlock, vm);
 	vm->pc = pc_new(&pc, e);
 	return vm->pc ? 0 : -1;
@@ -175,6 +212,7 @@ static void vm_init_locks(struct vm *vm)
 
 static int vm_build(struct vm *vm, struct err *e)
 {
+	vm->cfg.boot.memory = vm->cfg.memory;
 	vm->boot = boot_open(&vm->cfg.boot, e);
 	if (!vm->boot)
 		return -1;
@@ -186,7 +224,7 @@ static int vm_build(struct vm *vm, struct err *e)
 	clock_init(&vm->clock);
 	vm->timers = (struct timerq){ .earlier = on_earlier_timer, .opaque = vm };
 	vm_fill_ops(vm);
-	if (vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_board(vm, e))
+	if (vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) || vm_add_board(vm, e))
 		return -1;
 	return vm_load(vm, e);
 }
@@ -217,6 +255,10 @@ void vm_free(struct vm *vm)
 	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
 		chardev_free(vm->serial[i]);
 	chardev_free(vm->debugcon);
+	for (unsigned i = 0; i < VM_PORTS_MAX; i++)
+		chardev_free(vm->port[i]);
+	for (unsigned i = 0; i < VM_DISKS_MAX; i++)
+		block_free(vm->disk[i]);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_free(vm->vcpu[i]);
 	mem_free(vm->mem);
@@ -345,3 +387,5 @@ int vm_run(struct vm *vm, struct err *e)
 	vm->run_ns = clock_ns(&vm->clock) - began;
 	return atomic_load(&vm->status);
 }
+
+_Static_assert(VM_DISKS_MAX == PC_DISKS_MAX && VM_PORTS_MAX == VIRTIO_PORTS_MAX, "one list of devices");
