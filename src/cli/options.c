@@ -292,12 +292,18 @@ static int check_one_stdio(const struct boot_options *o, struct err *e)
 		users += !strcmp(o->vm.port[i].where, "stdio");
 	if (users < 2)
 		return 0;
-	return err_set(e, "stdio is given to %u of --serial, --virtio-console and --debugcon: one of them can have it", users);
+	return err_set(e, "stdio is given to %u of --serial, --virtio-console and --debugcon: one of them can have it",
+		       users);
 }
 
 int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err *e)
 {
-	*o = (struct boot_options){ .vm = { .memory = 512 << 20, .cpus = 1, .cpu_model = "host", .debug_exit = -1, .rng = true, .balloon = true },
+	*o = (struct boot_options){ .vm = { .memory = 512 << 20,
+					    .cpus = 1,
+					    .cpu_model = "host",
+					    .debug_exit = -1,
+					    .rng = true,
+					    .balloon = true },
 				    .name = "doppel",
 				    .engine = "auto" };
 	if (option_parse(rows, ARRAY_SIZE(rows), "boot", argc, argv, set_option, o, e))

@@ -33,6 +33,8 @@ static void collect(const struct vm *vm, struct figures *f)
 		if (!v->counters.n[CNT_INSNS])
 			f->n[CNT_INSNS] += v->cpu->icount;
 	}
+	for (unsigned c = 0; c < NR_COUNTERS; c++)
+		f->n[c] += vm->counters.n[c];
 	getrusage(RUSAGE_SELF, &ru);
 	f->wall_s = (double)(vm->run_ns ? vm->run_ns : clock_ns(&vm->clock)) / 1e9;
 	f->cpu_s = seconds(&ru.ru_utime) + seconds(&ru.ru_stime);

@@ -10,6 +10,7 @@
 #include "chardev/chardev.h"
 #include "dev/dev.h"
 #include "dev/irq.h"
+#include "machine/pcvirtio.h"
 #include "mem/mem.h"
 
 #define PC_LOW_RAM_MAX 0xc0000000ull	/* RAM below 4 GiB ends here at most: PCI devices above */
@@ -28,6 +29,8 @@ struct pc_config {
 	struct chardev *debugcon;	/* NULL: nobody listens at port 0xe9 */
 	int debug_exit;			/* port, or -1 */
 	bool testdev;
+	struct pc_virtio_config virtio;
+	struct counters *counters;	/* of the board, may be NULL */
 	struct irq intr;		/* the 8259's INTR */
 	struct msi_sink msi;
 	struct call reset;		/* arg: enum reset_kind */

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/loop.h"
+#include "block/block.h"
 #include "boot/boot.h"
 #include "chardev/chardev.h"
 #include "cpu/cpuid.h"
@@ -25,6 +26,8 @@
 
 #define VM_CPUS_MAX 64
 #define VM_SERIAL_MAX 4
+#define VM_DISKS_MAX 16
+#define VM_PORTS_MAX 8
 
 enum vm_status { VM_STATUS_TRIPLE_FAULT = 124, VM_STATUS_FAILURE = 125 };
 
@@ -42,6 +45,15 @@ struct vm_config {
 	const char *debugcon;		/* chardev spec for port 0xe9; NULL: none */
 	int debug_exit;			/* port, or -1 */
 	bool testdev;
+	struct block_spec disk[VM_DISKS_MAX];
+	unsigned nr_disks;
+	struct {
+		char where[512];	/* chardev spec */
+		char name[64];		/* "": a console */
+	} port[VM_PORTS_MAX];		/* of the virtio console */
+	unsigned nr_ports;
+	bool rng, balloon;
+	u64 balloon_target;		/* bytes the guest is asked to give back */
 	bool no_reboot;
 	bool paused;			/* begin held; vm_resume() lets it go */
 	u64 timeout_ns;			/* 0: none */
@@ -78,7 +90,9 @@ struct vm {
 	struct cpu_ops ops;
 	struct boot *boot;
 	struct pc *pc;
-	struct chardev *serial[VM_SERIAL_MAX], *debugcon;
+	struct chardev *serial[VM_SERIAL_MAX], *debugcon, *port[VM_PORTS_MAX];
+	struct block *disk[VM_DISKS_MAX];
+	struct counters counters;	/* of devices; the machine lock */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_CPUS_MAX];
 

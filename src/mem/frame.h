@@ -85,7 +85,7 @@ struct mem {
 /* The region list's answer for a frame whose word is zero; fills the word. 0: not RAM or ROM. */
 u64 mem_frame_fill(struct mem *m, u64 gpa);
 /* The range that holds gpa, as it is now; false: none. Any thread. */
-bool mem_region(struct mem *m, u64 gpa, struct region *r);
+bool mem_region(const struct mem *m, u64 gpa, struct region *r);
 
 static inline frame_word *mem_frame_slot(const struct mem *m, u64 gpa)
 {

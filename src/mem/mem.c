@@ -4,6 +4,7 @@
  */
 #include "mem/frame.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -86,18 +87,19 @@ static unsigned region_index(const struct mem *m, u64 gpa)
 	return lo;
 }
 
-static void lock_table(struct mem *m)
+/* The lock is no part of what a reader's const promises. */
+static void lock_table(const struct mem *m)
 {
-	while (atomic_flag_test_and_set_explicit(&m->table_lock, memory_order_acquire))
+	while (atomic_flag_test_and_set_explicit((atomic_flag *)&m->table_lock, memory_order_acquire))
 		__builtin_ia32_pause();
 }
 
-static void unlock_table(struct mem *m)
+static void unlock_table(const struct mem *m)
 {
-	atomic_flag_clear_explicit(&m->table_lock, memory_order_release);
+	atomic_flag_clear_explicit((atomic_flag *)&m->table_lock, memory_order_release);
 }
 
-bool mem_region(struct mem *m, u64 gpa, struct region *r)
+bool mem_region(const struct mem *m, u64 gpa, struct region *r)
 {
 	bool found;
 	unsigned i;
@@ -261,6 +263,40 @@ bool mem_ram_range(const struct mem *m, unsigned n, u64 *gpa, u64 *size)
 		return true;
 	}
 	return false;
+}
+
+bool mem_is_ram(const struct mem *m, u64 gpa, u64 len)
+{
+	while (len) {
+		struct region r;
+		u64 n;
+
+		if (!mem_region(m, gpa, &r) || r.kind != REGION_RAM)
+			return false;
+		n = MIN(len, r.gpa + r.size - gpa);
+		gpa += n;
+		len -= n;
+	}
+	return true;
+}
+
+int mem_discard(struct mem *m, u64 gpa, u64 len)
+{
+	if ((gpa | len) & ~PAGE_MASK || !mem_is_ram(m, gpa, len))
+		return -1;
+	for (u64 n; len; gpa += n, len -= n) {
+		struct region r;
+
+		if (!mem_region(m, gpa, &r))
+			return -1;
+		n = MIN(MIN(len, r.gpa + r.size - gpa), BIT(30));
+		mem_before_write(m, gpa, (unsigned)n);
+		if (fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(r.offset + (gpa - r.gpa)),
+			      (off_t)n))
+			memset(r.hva + (gpa - r.gpa), 0, n);
+		mem_before_write(m, gpa, (unsigned)n);
+	}
+	return 0;
 }
 
 int mem_where(struct mem *m, u64 gpa, u64 *offset)

@@ -77,6 +77,12 @@ void mem_before_write(struct mem *m, u64 gpa, unsigned len);
 int mem_read(struct mem *m, u64 gpa, void *buf, u64 len);
 int mem_write(struct mem *m, u64 gpa, const void *buf, u64 len);
 
+/* Every byte is RAM. An empty range is. Where the table may change: under the bus lock. */
+bool mem_is_ram(const struct mem *m, u64 gpa, u64 len);
+/* The whole pages [gpa, gpa + len) go back to the host and read as zero from now on, until they are written again. -1 if
+ * they are not whole pages of RAM. */
+int mem_discard(struct mem *m, u64 gpa, u64 len);
+
 /* The lock that is held around each access to a device (the machine lock); none until given. At set-up. */
 void mem_set_bus_lock(struct mem *m, void (*lock)(void *opaque), void (*unlock)(void *opaque), void *opaque);
 

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * virtio block device (virtio 1.2, 5.2) over a disk image. Machine lock.
+ */
+#ifndef DEV_VIRTIO_BLK_H
+#define DEV_VIRTIO_BLK_H
+
+#include "block/block.h"
+#include "dev/virtio/virtio.h"
+
+struct virtio_blk;
+
+/* The image stays its owner's. serial: at most 20 characters. queues: 1 to 16. */
+struct virtio_blk *virtio_blk_new(const struct virtio_board *b, struct block *image, const char *serial,
+				  unsigned queues, struct err *e);
+void virtio_blk_free(struct virtio_blk *v);
+
+#endif

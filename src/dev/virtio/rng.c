@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dev/virtio/rng.h"
+
+#include <sys/random.h>
+
+#define BYTES_MAX 4096u /* of a request; a buffer may be filled in part */
+
+struct virtio_rng {
+	struct virtio_dev d;
+};
+
+/* What getrandom() gives without waiting; at least a byte must be given (5.4.6.1), so it may wait for the first. */
+static bool rng_request(struct virtio_dev *d, unsigned n, struct virtq_chain *c)
+{
+	u8 bytes[BYTES_MAX];
+	ssize_t got;
+
+	(void)n;
+	if (!c->in_len) {
+		virtio_fail(d, c, "a request for entropy without a buffer");
+		return true;
+	}
+	got = getrandom(bytes, MIN(c->in_len, BYTES_MAX), 0);
+	virtio_complete(d, c, got > 0 ? virtq_put(c, 0, bytes, (u32)got) : 0);
+	return true;
+}
+
+static const struct virtio_ops rng_ops = {
+	.name = "virtio-rng",
+	.type = VIRTIO_RNG,
+	.class_code = 0x00ff00,
+	.request = rng_request,
+};
+
+struct virtio_rng *virtio_rng_new(const struct virtio_board *b, struct err *e)
+{
+	struct virtio_rng *v = dev_alloc(sizeof(*v), e);
+
+	if (!v || !virtio_init(&v->d, b, &rng_ops, 1, 64, e))
+		return v;
+	virtio_rng_free(v);
+	return NULL;
+}
+
+void virtio_rng_free(struct virtio_rng *v)
+{
+	if (!v)
+		return;
+	virtio_deinit(&v->d);
+	free(v);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * virtio entropy device (virtio 1.2, 5.4), from the host kernel's generator. Machine lock.
+ */
+#ifndef DEV_VIRTIO_RNG_H
+#define DEV_VIRTIO_RNG_H
+
+#include "dev/virtio/virtio.h"
+
+struct virtio_rng;
+
+struct virtio_rng *virtio_rng_new(const struct virtio_board *b, struct err *e);
+void virtio_rng_free(struct virtio_rng *v);
+
+#endif

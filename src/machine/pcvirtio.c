@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "machine/pcvirtio.h"
+
+#define FIRST_SLOT 2
+
+int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const struct pc_virtio_config *cfg,
+		   struct err *e)
+{
+	struct virtio_board b = *board;
+	unsigned slot = FIRST_SLOT;
+
+	b.devfn = PCI_DEVFN(slot++, 0);
+	if (cfg->rng && !(v->rng = virtio_rng_new(&b, e)))
+		return -1;
+	b.devfn = PCI_DEVFN(slot++, 0);
+	if (cfg->balloon && !(v->balloon = virtio_balloon_new(&b, cfg->balloon_target, e)))
+		return -1;
+	b.devfn = PCI_DEVFN(slot++, 0);
+	if (cfg->n_ports && !(v->console = virtio_console_new(&b, cfg->port, cfg->n_ports, e)))
+		return -1;
+	for (unsigned i = 0; i < cfg->n_disks; i++) {
+		b.devfn = PCI_DEVFN(slot++, 0);
+		v->disk[i] = virtio_blk_new(&b, cfg->disk[i].image, cfg->disk[i].serial, cfg->disk_queues, e);
+		if (!v->disk[i])
+			return -1;
+	}
+	return 0;
+}
+
+void pc_virtio_deinit(struct pc_virtio *v)
+{
+	for (unsigned i = 0; i < PC_DISKS_MAX; i++)
+		virtio_blk_free(v->disk[i]);
+	virtio_console_free(v->console);
+	virtio_balloon_free(v->balloon);
+	virtio_rng_free(v->rng);
+}
+
+_Static_assert(FIRST_SLOT + 3 + PC_DISKS_MAX <= PCI_SLOTS, "every device finds a slot");

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The board's virtio devices, in the PCI slots from 2 on: entropy, balloon, console, then the disks. Machine lock.
+ */
+#ifndef MACHINE_PCVIRTIO_H
+#define MACHINE_PCVIRTIO_H
+
+#include "dev/virtio/balloon.h"
+#include "dev/virtio/blk.h"
+#include "dev/virtio/console.h"
+#include "dev/virtio/rng.h"
+
+#define PC_DISKS_MAX 16
+
+struct pc_virtio_config {
+	bool rng, balloon;
+	u64 balloon_target; /* bytes the guest shall give back from the start */
+	unsigned n_ports;   /* of the console; 0: none */
+	struct virtio_port_config port[VIRTIO_PORTS_MAX];
+	unsigned n_disks, disk_queues;
+	struct {
+		struct block *image;
+		const char *serial;
+	} disk[PC_DISKS_MAX];
+};
+
+struct pc_virtio {
+	struct virtio_rng *rng;
+	struct virtio_balloon *balloon;
+	struct virtio_console *console;
+	struct virtio_blk *disk[PC_DISKS_MAX];
+};
+
+/* board->devfn is chosen here. */
+int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const struct pc_virtio_config *cfg,
+		   struct err *e);
+void pc_virtio_deinit(struct pc_virtio *v);
+
+#endif
