@@ -342,7 +342,7 @@ static void test_refusals(void **state)
 	assert_non_null(strstr(w->e.text, "--memory"));
 	make_elf32(&k, true);
 	assert_int_equal(load(w, k.b, k.n, "/nonexistent/initrd", NULL), -1);
-	assert_int_equal(load(w, k.b, k.n, "", NULL), 0);
+	assert_int_equal(load(w, k.b, k.n, "", NULL), -1);
 	make_bzimage(&k);
 	assert_int_equal(load(w, k.b, k.n, "", NULL), -1);
 	k.n = 6000; /* syssize says more */
