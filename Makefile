@@ -97,11 +97,15 @@ guests: $(KIT_ELF)
 tests: $(BUILD)/doppel unit guests $(ISA_BIN)
 
 # Everything that has to hold, in at most 20 minutes; the last line is `N passed, N failed`.
-test: tests
+test:
+	@tools/install-deps --test
+	@$(MAKE) --no-print-directory tests
 	@tests/run --build $(BUILD) --check
 
 # The long form: more cases, every kernel, the sanitizers on whole guests.
-test-all: tests
+test-all:
+	@tools/install-deps --test
+	@$(MAKE) --no-print-directory tests
 	@tests/run --build $(BUILD) --check --long
 
 fuzz: $(BUILD)/doppel $(FUZZ_BIN) $(ISA_BIN)
