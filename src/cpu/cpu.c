@@ -66,6 +66,7 @@ static void reset_common(struct cpu *c)
 	c->pending_db = 0;
 	c->monitor_armed = false;
 	c->kernel_gs_base = 0;
+	__atomic_store_n(&c->kvm_unhalted, 0, __ATOMIC_RELAXED);
 }
 
 static void reset_vector(struct cpu *c)

@@ -155,6 +155,10 @@ struct cpu_ops {
 	void (*timer_changed)(struct cpu *c);
 	/* FERR# changed or is looked at (CR0.NE = 0); answers IGNNE#: true lets waiting x87 instructions go on. NULL: true. */
 	bool (*ferr)(struct cpu *c, bool asserted);
+	/* The guest waits in a loop, or gives its time to others. May be NULL. */
+	void (*relax)(struct cpu *c);
+	/* Ends the HLT, or the next one, of the vCPU with this APIC id (KVM_HC_KICK_CPU). May be NULL. */
+	void (*unhalt)(struct cpu *c, u32 apic_id);
 	void (*exclusive_begin)(struct cpu *c);
 	void (*exclusive_end)(struct cpu *c);
 	/* An event of a kind that c->trace asks for; a, b, x as cpu_trace()'s callers say in trace_kinds.def. */
@@ -210,6 +214,7 @@ struct cpu {
 	u64 amd_hwcr, amd_syscfg, amd_de_cfg;
 	u64 kvm_system_time, kvm_wall_clock, kvm_async_pf, kvm_pv_eoi, kvm_steal_time, kvm_poll_control;
 	u32 kvm_clock_version;
+	u8 kvm_unhalted;	/* atomic: a kick has come that no HLT has used up */
 
 	struct lapic lapic;
 
@@ -220,6 +225,7 @@ struct cpu {
 	void *engine;		/* the running engine's private state */
 	const struct debug_wishes *wishes;	/* the debugger's, or NULL (engine.h) */
 	unsigned index;		/* 0 is the bootstrap processor */
+	u32 pauses;		/* PAUSE instructions so far */
 	u64 icount;		/* instructions retired, where the engine counts them */
 	struct counters *counters;
 	u32 trace;		/* TRACE_* bits that this vCPU reports */

@@ -4,6 +4,16 @@
 #include "cpu/int.h"
 #include "cpu/int_lock.h"
 
+#define PAUSES 32 /* so many are a loop that waits */
+
+/* Whoever it waits for may need this host CPU. */
+static int int_pause(struct cpu *c)
+{
+	if (++c->pauses % PAUSES == 0 && c->ops->relax)
+		c->ops->relax(c);
+	return OUT_DONE;
+}
+
 #define W 8
 #include "cpu/int_xchg.inc.h"
 #define W 16

@@ -138,13 +138,13 @@ int X(cmpxchg_rr)(struct cpu *c, const struct insn *i)
 #endif
 
 #if W != 8
-/* 90+r. 90 itself is NOP, which also keeps the upper half of RAX. */
+/* 90+r. 90 itself is NOP, which also keeps the upper half of RAX; behind F3 it is PAUSE. */
 int X(xchg_ra)(struct cpu *c, const struct insn *i)
 {
 	T a = H(get)(c, RM(i));
 
 	if (i->rm == RAX)
-		return OUT_DONE;
+		return likely(i->pfx != PFX_F3) ? OUT_DONE : int_pause(c);
 	H(set)(c, RM(i), H(get)(c, RAX));
 	H(set)(c, RAX, a);
 	return OUT_DONE;

@@ -35,6 +35,7 @@ enum {
 #define MSR_KVM_SYSTEM_TIME 0x12u
 #define MSR_KVM_WALL_CLOCK_NEW 0x4b564d00u
 #define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01u
+#define MSR_KVM_STEAL_TIME 0x4b564d03u
 #define MSR_KVM_PV_EOI 0x4b564d04u
 #define MSR_KVM_POLL_CONTROL 0x4b564d05u
 
@@ -55,6 +56,10 @@ bool msr_pat_valid(u64 val);
 
 /* Rewrites this vCPU's kvmclock page; after a restore, or when the TSC or the VM clock has jumped. */
 void kvm_clock_update(struct cpu *c);
+/* The vCPU could have run for so many nanoseconds more, but the host's CPUs were taken: adds them to its page. */
+void kvm_steal_add(struct cpu *c, u64 ns);
+/* Where the page's `preempted` byte stands (bit 0: not running, bit 1: flush the TLB before it does); 0: nowhere. */
+u64 kvm_preempted_gpa(const struct cpu *c);
 
 /* The guest's TSC now: host's plus offset. */
 static inline u64 cpu_guest_tsc(struct cpu *c)

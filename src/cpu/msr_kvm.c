@@ -61,6 +61,45 @@ void kvm_clock_update(struct cpu *c)
 	publish(c, c->kvm_system_time & ~1ull, &t, sizeof(t));
 }
 
+/* The page of MSR_KVM_STEAL_TIME. */
+struct kvm_steal {
+	u64 steal;
+	u32 version, flags;
+	u8 preempted, pad[47];
+};
+_Static_assert(sizeof(struct kvm_steal) == 64, "the guest's ABI");
+
+static u64 steal_gpa(const struct cpu *c)
+{
+	u64 gpa = c->kvm_steal_time & ~63ull;
+
+	return (c->kvm_steal_time & 1) && !(gpa >> c->model->phys_bits) ? gpa : 0;
+}
+
+u64 kvm_preempted_gpa(const struct cpu *c)
+{
+	u64 gpa = steal_gpa(c);
+
+	return gpa ? gpa + offsetof(struct kvm_steal, preempted) : 0;
+}
+
+void kvm_steal_add(struct cpu *c, u64 ns)
+{
+	const unsigned at = offsetof(struct kvm_steal, version);
+	u64 gpa = steal_gpa(c), steal;
+	u32 version;
+
+	if (!gpa || c->ops->phys_read(c, gpa, &steal, sizeof(steal)) ||
+	    c->ops->phys_read(c, gpa + at, &version, sizeof(version)))
+		return;
+	version |= 1;
+	steal += ns;
+	c->ops->phys_write(c, gpa + at, &version, sizeof(version));
+	c->ops->phys_write(c, gpa, &steal, sizeof(steal));
+	version++;
+	c->ops->phys_write(c, gpa + at, &version, sizeof(version));
+}
+
 /* The wall clock's page says when the VM clock was 0. */
 static void write_wall_clock(struct cpu *c, u64 gpa)
 {

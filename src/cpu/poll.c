@@ -87,6 +87,12 @@ static bool take_init(struct cpu *c, unsigned att)
 	return changed;
 }
 
+/* KVM_HC_KICK_CPU ends a HLT as an interrupt would, but delivers nothing. */
+static bool kicked(const struct cpu *c)
+{
+	return c->activity == ACT_HALTED && __atomic_load_n(&c->kvm_unhalted, __ATOMIC_ACQUIRE);
+}
+
 bool event_poll(struct cpu *c)
 {
 	unsigned att = atomic_fetch_and(&c->attention, ~(unsigned)(ATT_EVENTS | ATT_INIT | ATT_SIPI));
@@ -98,6 +104,11 @@ bool event_poll(struct cpu *c)
 	if (c->activity == ACT_WAIT_SIPI || c->activity == ACT_SHUTDOWN)
 		return false;
 	src = next_source(c, att);
+	if (src == SRC_NONE && kicked(c)) {
+		__atomic_store_n(&c->kvm_unhalted, 0, __ATOMIC_RELAXED);
+		c->activity = ACT_RUNNING;
+		return true;
+	}
 	take(c, src);
 	return src != SRC_NONE;
 }
@@ -111,7 +122,7 @@ bool event_deliverable(struct cpu *c)
 	if (c->activity == ACT_WAIT_SIPI || c->activity == ACT_SHUTDOWN)
 		return false;
 	sync_apic(c, att);
-	return next_source(c, att) != SRC_NONE;
+	return next_source(c, att) != SRC_NONE || kicked(c);
 }
 
 void event_step(struct cpu *c)

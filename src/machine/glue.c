@@ -5,6 +5,7 @@
  * with the lowest index above the one it took last, so that a spread exists (SDM 3A 11.6.2.4 leaves arbitration to the
  * implementation).
  */
+#include <sched.h>
 #include <sys/random.h>
 #include <x86intrin.h>
 
@@ -99,6 +100,27 @@ static bool glue_ferr(struct cpu *c, bool asserted)
 static void glue_timer_changed(struct cpu *c)
 {
 	vcpu_publish_deadline(vcpu_of(c));
+	vcpu_tell_steal(vcpu_of(c)); /* the guest's tick is when it looks */
+}
+
+static void glue_relax(struct cpu *c)
+{
+	if (vcpu_of(c)->vm->nr_vcpus > 1)
+		sched_yield();
+}
+
+static void glue_unhalt(struct cpu *c, u32 apic_id)
+{
+	struct vm *vm = vcpu_of(c)->vm;
+
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		struct cpu *target = vm->vcpu[i]->cpu;
+
+		if (__atomic_load_n(&target->lapic.id, __ATOMIC_RELAXED) != apic_id)
+			continue;
+		__atomic_store_n(&target->kvm_unhalted, 1, __ATOMIC_RELEASE);
+		vcpu_post(vm->vcpu[i], ATT_EVENTS);
+	}
 }
 
 static void glue_exclusive_begin(struct cpu *c)
@@ -208,6 +230,8 @@ void vm_fill_ops(struct vm *vm)
 	vm->ops.send_ipi = glue_send_ipi;
 	vm->ops.ferr = glue_ferr;
 	vm->ops.timer_changed = glue_timer_changed;
+	vm->ops.relax = glue_relax;
+	vm->ops.unhalt = glue_unhalt;
 	vm->ops.exclusive_begin = glue_exclusive_begin;
 	vm->ops.exclusive_end = glue_exclusive_end;
 	vm->ops.trace = vm->cfg.trace;

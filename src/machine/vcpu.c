@@ -9,6 +9,7 @@
  * (hold, exclusive), posts ATT_KICK, and waits until nobody is running.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -19,8 +20,12 @@
 #include "cpu/event.h"
 #include "cpu/fields.h"
 #include "cpu/lapic.h"
+#include "cpu/msr.h"
 #include "machine/vm.h"
 #include "mmu/mmu.h"
+
+#define STEAL_EVERY_NS 4000000
+enum { KVM_PREEMPTED = 1, KVM_FLUSH_TLB = 2 };
 
 #define POLL_NS 20000 /* a halted vCPU looks about for this long: less than a wake-up costs */
 
@@ -87,6 +92,58 @@ void vcpu_free(struct vcpu *v)
 	free(v);
 }
 
+/* ---- steal time ------------------------------------------------------------------------------------------------- */
+
+/* /proc/thread-self/schedstat: time on a CPU, time spent waiting for one, and turns. */
+static void steal_open(struct vcpu *v)
+{
+	v->schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+}
+
+static void steal_close(struct vcpu *v)
+{
+	if (v->schedstat >= 0)
+		close(v->schedstat);
+}
+
+void vcpu_tell_steal(struct vcpu *v)
+{
+	unsigned long long ran, waited;
+	char text[64];
+	ssize_t n;
+	u64 now;
+
+	if (!(v->cpu->kvm_steal_time & 1) || v->schedstat < 0)
+		return;
+	now = clock_ns(&v->vm->clock);
+	if (now - v->steal_looked < STEAL_EVERY_NS)
+		return;
+	v->steal_looked = now;
+	n = pread(v->schedstat, text, sizeof(text) - 1, 0);
+	if (n <= 0)
+		return;
+	text[n] = 0;
+	if (sscanf(text, "%llu %llu", &ran, &waited) != 2)
+		return;
+	if (waited > v->steal_seen)
+		kvm_steal_add(v->cpu, waited - v->steal_seen);
+	v->steal_seen = waited;
+}
+
+/* Writes the page's `preempted` byte; what stood there. Other vCPUs set its bit 1 instead of sending an IPI. */
+static u8 preempted_swap(struct vcpu *v, u8 val)
+{
+	u64 gpa = kvm_preempted_gpa(v->cpu);
+	u8 *p = gpa ? mem_page(v->vm->mem, gpa, true) : NULL, old;
+
+	if (!p)
+		return 0;
+	mem_before_write(v->vm->mem, gpa, 1);
+	old = __atomic_exchange_n(p, val, __ATOMIC_SEQ_CST);
+	mem_before_write(v->vm->mem, gpa, 1);
+	return old;
+}
+
 /* ---- attention -------------------------------------------------------------------------------------------------- */
 
 static void futex_wake(atomic_uint *word)
@@ -138,6 +195,7 @@ static void vcpu_sleep(struct vcpu *v)
 		att = atomic_load(&v->cpu->attention);
 		now = clock_ns(&v->vm->clock);
 	}
+	preempted_swap(v, KVM_PREEMPTED);
 	atomic_store(&v->asleep, true);
 	for (;;) {
 		att = atomic_load(&v->cpu->attention);
@@ -172,6 +230,8 @@ static void vcpu_enter(struct vcpu *v)
 		pthread_cond_wait(&vm->parked, &vm->park);
 	v->running = true;
 	pthread_mutex_unlock(&vm->park);
+	if (preempted_swap(v, 0) & KVM_FLUSH_TLB)
+		v->cpu->ops->tlb_flush(v->cpu, TLB_ALL, 0, 0);
 	vcpu_publish_deadline(v);
 }
 
@@ -299,6 +359,7 @@ static void *vcpu_main(void *arg)
 	struct vcpu *v = arg;
 	struct vm *vm = v->vm;
 
+	steal_open(v);
 	while (!atomic_load(&vm->ended)) {
 		enum engine_exit why = EXIT_KICK;
 
@@ -310,6 +371,7 @@ static void *vcpu_main(void *arg)
 			vcpu_handle(v, why);
 	}
 	v->cpu_ns = vcpu_cpu_ns(v);
+	steal_close(v);
 	return NULL;
 }
 

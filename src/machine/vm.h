@@ -76,6 +76,8 @@ struct vcpu {
 	u64 cpu_ns;			/* the thread's CPU time, once it has ended */
 	bool running;			/* in engine->run(); vm->park */
 	atomic_bool asleep;		/* in the futex on cpu->attention */
+	int schedstat;			/* the thread's /proc file, or -1 */
+	u64 steal_seen, steal_looked;	/* its run delay, and VM clock, when last looked at */
 	_Atomic u64 deadline_ns;	/* when the I/O thread must post ATT_TIMER; CLOCK_NEVER while asleep */
 };
 
@@ -143,6 +145,8 @@ void vcpu_join(struct vcpu *v);
 void vcpu_post(struct vcpu *v, unsigned att);
 /* Own thread: tells the I/O thread when the APIC timer is due. */
 void vcpu_publish_deadline(struct vcpu *v);
+/* Own thread: adds the time that the host's other work took to the guest's steal time, now and then. */
+void vcpu_tell_steal(struct vcpu *v);
 /* Own thread: all others have stopped when begin returns. Nestable. The machine lock must not be held. */
 void vcpu_exclusive_begin(struct vcpu *v);
 void vcpu_exclusive_end(struct vcpu *v);

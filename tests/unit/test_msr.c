@@ -263,7 +263,18 @@ static void test_kvmclock(void **state)
 	put(MSR_KVM_SYSTEM_TIME, ~1ull | 1); /* no memory there: nothing happens */
 	put(MSR_KVM_SYSTEM_TIME, 0);
 	no_put(MSR_KVM_PV_EOI, 3);
-	no_get(0x4b564d03); /* steal time is not offered */
+	no_put(MSR_KVM_STEAL_TIME, 0x8000 | 3); /* bits 5..1 are reserved */
+	kvm_steal_add(f->c, 7);
+	assert_int_equal(mem(0x8000, 8), 0); /* off */
+	put(MSR_KVM_STEAL_TIME, 0x8000 | 1);
+	kvm_steal_add(f->c, 7);
+	kvm_steal_add(f->c, 5);
+	assert_int_equal(mem(0x8000, 8), 12);
+	assert_int_equal(mem(0x8008, 4), 4);
+	assert_int_equal(kvm_preempted_gpa(f->c), 0x8010);
+	put(MSR_KVM_STEAL_TIME, 0);
+	assert_int_equal(kvm_preempted_gpa(f->c), 0);
+	no_get(0x4b564d02); /* asynchronous page faults are not offered */
 	set_bit_of_model(&f->model, FEAT_KVM_CLOCKSOURCE2, false);
 	no_get(MSR_KVM_SYSTEM_TIME_NEW);
 }

@@ -463,6 +463,26 @@ static void test_misc(void **state)
 	c->r[RAX] = 99;
 	assert_int_equal(RUN(0x0f, 0x01, 0xc1), OUT_END); /* VMCALL: -KVM_ENOSYS */
 	assert_true(c->r[RAX] == (u64)-1000);
+	c->r[RAX] = 10; /* IPIs without a mask: none sent */
+	c->r[RBX] = c->r[RCX] = c->r[RDX] = 0;
+	c->r[RSI] = 0x40 | 1 << 18; /* a shorthand is not for this call */
+	assert_int_equal(RUN(0x0f, 0x01, 0xd9), OUT_END);
+	assert_true(c->r[RAX] == (u64)-22);
+	c->r[RAX] = 11;
+	assert_int_equal(RUN(0x0f, 0x01, 0xc1), OUT_END);
+	assert_true(c->r[RAX] == 0);
+	c->activity = ACT_RUNNING;
+	c->kvm_unhalted = 1; /* a kick that came first ends the next HLT */
+	assert_int_equal(RUN(0xf4), OUT_END);
+	assert_int_equal(c->activity, ACT_RUNNING);
+	assert_int_equal(c->kvm_unhalted, 0);
+	assert_int_equal(RUN(0xf4), OUT_HALT);
+	assert_false(event_deliverable(c));
+	c->kvm_unhalted = 1;
+	assert_true(event_deliverable(c));
+	assert_true(event_poll(c));
+	assert_int_equal(c->activity, ACT_RUNNING);
+	assert_false(event_deliverable(c));
 	assert_int_equal(RUN(0x0f, 0x01, 0xcb), OUT_DONE);
 	assert_true(c->rflags & FLAG_AC);
 	assert_int_equal(RUN(0x0f, 0x01, 0xca), OUT_DONE);
