@@ -216,11 +216,9 @@ static int pc_add_serial(struct pc *pc, struct err *e)
 static int pc_add_virtio(struct pc *pc, struct err *e)
 {
 	struct pc_config *cfg = &pc->cfg;
-	struct virtio_board board = { .mem = cfg->mem,
-				      .bus = pc->pci,
-				      .clock = cfg->clock,
-				      .timers = cfg->timers,
-				      .counters = cfg->counters };
+	struct virtio_board board = {
+		.mem = cfg->mem, .bus = pc->pci, .clock = cfg->clock, .timers = cfg->timers, .counters = cfg->counters
+	};
 
 	return pc_virtio_init(&pc->virtio, &board, &cfg->virtio, e);
 }
@@ -252,7 +250,8 @@ struct pc *pc_new(const struct pc_config *cfg, struct err *e)
 	}
 	pc->cfg = *cfg;
 	if (pc_add_memory(pc, e) || pc_add_interrupts(pc, e) || pc_add_clocks(pc, e) || pc_add_control(pc, e) ||
-	    pc_add_pci(pc, e) || pc_add_serial(pc, e) || pc_add_virtio(pc, e) || pc_add_debugging(pc, e) || pc_reset(pc, e)) {
+	    pc_add_pci(pc, e) || pc_add_serial(pc, e) || pc_add_virtio(pc, e) || pc_add_debugging(pc, e) ||
+	    pc_reset(pc, e)) {
 		pc_free(pc);
 		return NULL;
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * 4-level paging: every combination of present, writable, user and no-execute at two levels, for each kind of access, at
- * CPL 0 and 3, with CR0.WP, CR4.SMEP, CR4.SMAP and RFLAGS.AC on and off; the error code, CR2, and what became of the
+ * 4-level paging: every combination of present, writable, user and no-execute at two levels, for each kind of access,
+ * at CPL 0 and 3, with CR0.WP, CR4.SMEP, CR4.SMAP and RFLAGS.AC on and off; the error code, CR2, and what became of the
  * accessed and dirty bits. SDM 3A 4.6 (access rights), 4.7 (error codes), 4.8 (accessed and dirty).
  */
 #include "kit/kit.h"

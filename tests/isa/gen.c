@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Which instructions to try, and with what. The encoding space is walked field by field (map, opcode, mandatory prefix,
- * W, L, ModRM.reg, memory or register); Zydis says whether an encoding means something, a list below keeps out what must
- * not run on the host, and the operands are drawn so that most addresses fall into the test's data pages.
+ * W, L, ModRM.reg, memory or register); Zydis says whether an encoding means something, a list below keeps out what
+ * must not run on the host, and the operands are drawn so that most addresses fall into the test's data pages.
  */
 #include "isa.h"
 
@@ -125,23 +125,69 @@ static void make_evex(struct enc *e, u64 n, struct isa_rng *r)
 static bool denied_mnemonic(ZydisMnemonic m)
 {
 	switch (m) {
-	case ZYDIS_MNEMONIC_INT3: case ZYDIS_MNEMONIC_INT1: case ZYDIS_MNEMONIC_INT: case ZYDIS_MNEMONIC_INTO:
-	case ZYDIS_MNEMONIC_CPUID: case ZYDIS_MNEMONIC_RDTSC: case ZYDIS_MNEMONIC_RDTSCP: case ZYDIS_MNEMONIC_RDPID:
-	case ZYDIS_MNEMONIC_RDPMC: case ZYDIS_MNEMONIC_RDPRU: case ZYDIS_MNEMONIC_RDRAND: case ZYDIS_MNEMONIC_RDSEED:
-	case ZYDIS_MNEMONIC_LAR: case ZYDIS_MNEMONIC_LSL: case ZYDIS_MNEMONIC_VERR: case ZYDIS_MNEMONIC_VERW:
-	case ZYDIS_MNEMONIC_SGDT: case ZYDIS_MNEMONIC_SIDT: case ZYDIS_MNEMONIC_SLDT: case ZYDIS_MNEMONIC_STR:
-	case ZYDIS_MNEMONIC_SMSW: case ZYDIS_MNEMONIC_LDS: case ZYDIS_MNEMONIC_LES: case ZYDIS_MNEMONIC_LFS:
-	case ZYDIS_MNEMONIC_LGS: case ZYDIS_MNEMONIC_LSS: case ZYDIS_MNEMONIC_ARPL:
-	case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFD: case ZYDIS_MNEMONIC_POPFQ: case ZYDIS_MNEMONIC_PUSHF:
-	case ZYDIS_MNEMONIC_PUSHFD: case ZYDIS_MNEMONIC_PUSHFQ:
-	case ZYDIS_MNEMONIC_RDFSBASE: case ZYDIS_MNEMONIC_RDGSBASE: case ZYDIS_MNEMONIC_WRFSBASE:
-	case ZYDIS_MNEMONIC_WRGSBASE: case ZYDIS_MNEMONIC_RDPKRU: case ZYDIS_MNEMONIC_WRPKRU:
-	case ZYDIS_MNEMONIC_XSAVE: case ZYDIS_MNEMONIC_XSAVE64: case ZYDIS_MNEMONIC_XSAVEC: case ZYDIS_MNEMONIC_XSAVEC64:
-	case ZYDIS_MNEMONIC_XSAVEOPT: case ZYDIS_MNEMONIC_XSAVEOPT64: case ZYDIS_MNEMONIC_XRSTOR:
-	case ZYDIS_MNEMONIC_XRSTOR64: case ZYDIS_MNEMONIC_XGETBV: case ZYDIS_MNEMONIC_FXSAVE: case ZYDIS_MNEMONIC_FXSAVE64:
-	case ZYDIS_MNEMONIC_MONITORX: case ZYDIS_MNEMONIC_MWAITX: case ZYDIS_MNEMONIC_MONITOR: case ZYDIS_MNEMONIC_MWAIT:
-	case ZYDIS_MNEMONIC_IRET: case ZYDIS_MNEMONIC_IRETD: case ZYDIS_MNEMONIC_IRETQ: case ZYDIS_MNEMONIC_MCOMMIT: case ZYDIS_MNEMONIC_FXRSTOR: case ZYDIS_MNEMONIC_FXRSTOR64:
-	case ZYDIS_MNEMONIC_UMWAIT: case ZYDIS_MNEMONIC_UMONITOR: case ZYDIS_MNEMONIC_TPAUSE:
+	case ZYDIS_MNEMONIC_INT3:
+	case ZYDIS_MNEMONIC_INT1:
+	case ZYDIS_MNEMONIC_INT:
+	case ZYDIS_MNEMONIC_INTO:
+	case ZYDIS_MNEMONIC_CPUID:
+	case ZYDIS_MNEMONIC_RDTSC:
+	case ZYDIS_MNEMONIC_RDTSCP:
+	case ZYDIS_MNEMONIC_RDPID:
+	case ZYDIS_MNEMONIC_RDPMC:
+	case ZYDIS_MNEMONIC_RDPRU:
+	case ZYDIS_MNEMONIC_RDRAND:
+	case ZYDIS_MNEMONIC_RDSEED:
+	case ZYDIS_MNEMONIC_LAR:
+	case ZYDIS_MNEMONIC_LSL:
+	case ZYDIS_MNEMONIC_VERR:
+	case ZYDIS_MNEMONIC_VERW:
+	case ZYDIS_MNEMONIC_SGDT:
+	case ZYDIS_MNEMONIC_SIDT:
+	case ZYDIS_MNEMONIC_SLDT:
+	case ZYDIS_MNEMONIC_STR:
+	case ZYDIS_MNEMONIC_SMSW:
+	case ZYDIS_MNEMONIC_LDS:
+	case ZYDIS_MNEMONIC_LES:
+	case ZYDIS_MNEMONIC_LFS:
+	case ZYDIS_MNEMONIC_LGS:
+	case ZYDIS_MNEMONIC_LSS:
+	case ZYDIS_MNEMONIC_ARPL:
+	case ZYDIS_MNEMONIC_POPF:
+	case ZYDIS_MNEMONIC_POPFD:
+	case ZYDIS_MNEMONIC_POPFQ:
+	case ZYDIS_MNEMONIC_PUSHF:
+	case ZYDIS_MNEMONIC_PUSHFD:
+	case ZYDIS_MNEMONIC_PUSHFQ:
+	case ZYDIS_MNEMONIC_RDFSBASE:
+	case ZYDIS_MNEMONIC_RDGSBASE:
+	case ZYDIS_MNEMONIC_WRFSBASE:
+	case ZYDIS_MNEMONIC_WRGSBASE:
+	case ZYDIS_MNEMONIC_RDPKRU:
+	case ZYDIS_MNEMONIC_WRPKRU:
+	case ZYDIS_MNEMONIC_XSAVE:
+	case ZYDIS_MNEMONIC_XSAVE64:
+	case ZYDIS_MNEMONIC_XSAVEC:
+	case ZYDIS_MNEMONIC_XSAVEC64:
+	case ZYDIS_MNEMONIC_XSAVEOPT:
+	case ZYDIS_MNEMONIC_XSAVEOPT64:
+	case ZYDIS_MNEMONIC_XRSTOR:
+	case ZYDIS_MNEMONIC_XRSTOR64:
+	case ZYDIS_MNEMONIC_XGETBV:
+	case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64:
+	case ZYDIS_MNEMONIC_MONITORX:
+	case ZYDIS_MNEMONIC_MWAITX:
+	case ZYDIS_MNEMONIC_MONITOR:
+	case ZYDIS_MNEMONIC_MWAIT:
+	case ZYDIS_MNEMONIC_IRET:
+	case ZYDIS_MNEMONIC_IRETD:
+	case ZYDIS_MNEMONIC_IRETQ:
+	case ZYDIS_MNEMONIC_MCOMMIT:
+	case ZYDIS_MNEMONIC_FXRSTOR:
+	case ZYDIS_MNEMONIC_FXRSTOR64:
+	case ZYDIS_MNEMONIC_UMWAIT:
+	case ZYDIS_MNEMONIC_UMONITOR:
+	case ZYDIS_MNEMONIC_TPAUSE:
 		return true;
 	default:
 		return false;
@@ -161,7 +207,8 @@ static bool denied(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *
 		return true;
 	for (unsigned k = 0; k < z->operand_count; k++)
 		if (op[k].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    ZydisRegisterGetClass(op[k].reg.value) == ZYDIS_REGCLASS_SEGMENT && op[k].visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN)
+		    ZydisRegisterGetClass(op[k].reg.value) == ZYDIS_REGCLASS_SEGMENT &&
+		    op[k].visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN)
 			return true;
 	return denied_mnemonic(z->mnemonic);
 }
@@ -170,8 +217,27 @@ static bool denied(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *
 
 static u64 rand_value(struct isa_rng *r)
 {
-	static const u64 edge[] = { 0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-				    0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff, 63, 31, 15, 16, 17, 33 };
+	static const u64 edge[] = { 0,
+				    1,
+				    2,
+				    0x7f,
+				    0x80,
+				    0xff,
+				    0x7fff,
+				    0x8000,
+				    0xffff,
+				    0x7fffffff,
+				    0x80000000,
+				    0xffffffff,
+				    0x7fffffffffffffff,
+				    0x8000000000000000,
+				    0xffffffffffffffff,
+				    63,
+				    31,
+				    15,
+				    16,
+				    17,
+				    33 };
 	u64 x = isa_rand(r);
 
 	switch (isa_rand(r) % 6) {
@@ -190,11 +256,21 @@ static u64 rand_value(struct isa_rng *r)
 
 static u64 rand_float(struct isa_rng *r)
 {
-	static const u64 f64[] = { 0, 0x8000000000000000, 0x3ff0000000000000, 0xbff0000000000000, 0x7ff0000000000000,
-				   0xfff0000000000000, 0x7ff8000000000001, 0x7ff0000000000001, 0x0000000000000001,
-				   0x000fffffffffffff, 0x0010000000000000, 0x7fefffffffffffff, 0x41dfffffffc00000 };
-	static const u32 f32[] = { 0, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00001, 0x7f800001,
-				   1, 0x007fffff, 0x00800000, 0x7f7fffff, 0x4effffff };
+	static const u64 f64[] = { 0,
+				   0x8000000000000000,
+				   0x3ff0000000000000,
+				   0xbff0000000000000,
+				   0x7ff0000000000000,
+				   0xfff0000000000000,
+				   0x7ff8000000000001,
+				   0x7ff0000000000001,
+				   0x0000000000000001,
+				   0x000fffffffffffff,
+				   0x0010000000000000,
+				   0x7fefffffffffffff,
+				   0x41dfffffffc00000 };
+	static const u32 f32[] = { 0,	       0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00001,
+				   0x7f800001, 1,	   0x007fffff, 0x00800000, 0x7f7fffff, 0x4effffff };
 
 	if (one_in(r, 2))
 		return f64[isa_rand(r) % ARRAY_SIZE(f64)];
@@ -203,7 +279,9 @@ static u64 rand_float(struct isa_rng *r)
 
 static u64 rand_lane(struct isa_rng *r)
 {
-	return one_in(r, 3) ? rand_float(r) : one_in(r, 2) ? rand_value(r) : (isa_rand(r) & 0x3fffffff3fffffff) | 0x3000000030000000;
+	return one_in(r, 3)   ? rand_float(r)
+	       : one_in(r, 2) ? rand_value(r)
+			      : (isa_rand(r) & 0x3fffffff3fffffff) | 0x3000000030000000;
 }
 
 static void rand_x87(struct isa_rng *r, struct x87 *x)
@@ -269,7 +347,13 @@ static u64 rand_address(struct isa_rng *r)
 		return ISA_DATA + ISA_PAGES * 4096 - 64 + x % 128;
 	case 4:
 		return 0x7fffffff0000 + (x & 0x1ffff) * (one_in(r, 2) ? 1 : 0x10001);
-	case 5: case 6: case 7: case 8: case 9: case 10: case 11:
+	case 5:
+	case 6:
+	case 7:
+	case 8:
+	case 9:
+	case 10:
+	case 11:
 		return ISA_DATA + 512 + x % 2048;
 	default:
 		return ISA_DATA + 512 + (x % 2048 & ~63ull);
@@ -333,7 +417,8 @@ static void aim_operands(struct isa_rng *r, struct isa_case *t, const ZydisDecod
 	for (unsigned k = 0; k < z->operand_count; k++)
 		if (op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && op[k].mem.base != ZYDIS_REGISTER_RSP)
 			aim_memory(r, t, z, &op[k]);
-		else if (op[k].type == ZYDIS_OPERAND_TYPE_MEMORY && op[k].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
+		else if (op[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+			 op[k].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
 			aim_memory(r, t, z, &op[k]);
 	if (z->mnemonic == ZYDIS_MNEMONIC_XLAT)
 		t->in.r[RBX] = ISA_DATA + 0x100;

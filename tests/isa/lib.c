@@ -43,8 +43,7 @@ static u8 *world(struct cpu *c, u64 lin, unsigned size, unsigned acc, int *out)
 			continue;
 		/* Linux says "present" of every address beyond the user's. */
 		*out = cpu_pf(c, a,
-			      PF_U | (write ? PF_W : 0) |
-				      (data < ISA_PAGES * 4096 || a >= 0x7ffffffff000 ? PF_P : 0));
+			      PF_U | (write ? PF_W : 0) | (data < ISA_PAGES * 4096 || a >= 0x7ffffffff000 ? PF_P : 0));
 		return NULL;
 	}
 	if (lin - ISA_CODE < 4096)

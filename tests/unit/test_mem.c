@@ -237,7 +237,9 @@ static void test_frame_states(void **state)
 {
 	struct mem *m = mem_new(NULL);
 	struct ear e = { .m = m };
-	struct mem_listener l = { .code_write = ear_code_write, .revoke_write = ear_revoke, .map_changed = ear_changed, .opaque = &e };
+	struct mem_listener l = {
+		.code_write = ear_code_write, .revoke_write = ear_revoke, .map_changed = ear_changed, .opaque = &e
+	};
 
 	(void)state;
 	mem_add_ram(m, 0, MIB, NULL);
@@ -408,9 +410,10 @@ static void test_range_moves_before_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_regions),	 cmocka_unit_test(test_rom),	      cmocka_unit_test(test_mmio_cuts),
-		cmocka_unit_test(test_ports),	 cmocka_unit_test(test_frame_states), cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_dma_race), cmocka_unit_test(test_range_moves_before_access),
+		cmocka_unit_test(test_regions),	     cmocka_unit_test(test_rom),
+		cmocka_unit_test(test_mmio_cuts),    cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_frame_states), cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_dma_race),     cmocka_unit_test(test_range_moves_before_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -32,8 +32,8 @@ int kit_trap(struct frame *f)
 	kit_last.cr2 = cr2;
 	kit_last.dr6 = dr6;
 	if (!kit_recover_rsp) {
-		kit_printf("unexpected trap %lu error %lx rip %lx cs %lx rsp %lx cr2 %lx flags %lx\n", f->vector, f->error,
-			   f->rip, f->cs, f->rsp, cr2, f->rflags);
+		kit_printf("unexpected trap %lu error %lx rip %lx cs %lx rsp %lx cr2 %lx flags %lx\n", f->vector,
+			   f->error, f->rip, f->cs, f->rsp, cr2, f->rflags);
 		kit_exit(2);
 	}
 	return (int)f->vector;
