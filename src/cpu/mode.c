@@ -33,6 +33,8 @@ static void derive_segments(struct cpu *c)
 void cpu_update_mode(struct cpu *c)
 {
 	struct cpu_derived *d = &c->d;
+	u8 code = d->code, cpl = d->cpl;
+	bool pe = d->pe;
 
 	d->pe = c->cr0 & CR0_PE;
 	d->vm86 = d->pe && (c->rflags & FLAG_VM);
@@ -46,5 +48,7 @@ void cpu_update_mode(struct cpu *c)
 	d->block_key = d->code | (u32)(!d->pe || d->vm86) << 2 | (u32) !!(d->seg_check & ~(1u << SEG_CS)) << 3;
 	if (!d->long64 && c->seg[SEG_CS].limit != 0xffffffff)
 		d->block_key |= BLOCK_KEY_LIMIT;
+	if (d->code != code || d->cpl != cpl || d->pe != pe)
+		cpu_trace(c, TRACE_MODE, d->code, d->cpl, c->cr0);
 	c->ops->mode_changed(c);
 }
