@@ -60,6 +60,10 @@ KIT_ELF  := $(KITS:%.c=$(BUILD)/%.elf)
 KITS32   := $(if $(KITS),$(shell grep -l '"kit32/' $(KITS)))
 FUZZ     := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ:%.c=$(BUILD)/%)
+# libFuzzer comes with clang, and does not go together with a library that gcc's sanitizers are in.
+CLANG    ?= clang
+LFUZZ    := $(sort $(wildcard tests/fuzz/lf_*.c))
+LFUZZ_BIN := $(if $(findstring -fsanitize,$(CFLAGS)),,$(if $(shell command -v $(CLANG)),$(LFUZZ:%.c=$(BUILD)/%)))
 KIT_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -Itests/guest -ffreestanding -fno-pie -no-pie -nostdlib -static \
 	-mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables \
 	-fcf-protection=none -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,noexecstack
@@ -73,6 +77,16 @@ $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIB)
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
 	$(Q)$(CC) $(ALL_CFLAGS) -Itests -MMD -MP -o $@ $< $(LIB) $(LDLIBS)
+
+# What is fuzzed is compiled anew, for coverage; the rest is the library's.
+LF_load   := $(wildcard src/boot/*.c src/mem/*.c)
+LF_decode := $(wildcard src/cpu/decode*.c)
+LF_board  := $(wildcard src/dev/*.c src/dev/*/*.c src/mem/*.c) src/base/clock.c src/machine/pc.c
+$(BUILD)/tests/fuzz/lf_%: tests/fuzz/lf_%.c $(LIB)
+	@mkdir -p $(@D)
+	@echo "  FUZZ    $<"
+	$(Q)$(CLANG) $(ALL_CFLAGS) -O1 -Wno-missing-prototypes -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined -o $@ $< $(LF_$*) $(LIB) $(LDLIBS)
 
 $(BUILD)/tests/isa/isa: $(wildcard tests/isa/*.c tests/isa/*.h) $(LIB)
 	@mkdir -p $(@D)
@@ -94,7 +108,7 @@ $(BUILD)/tests/guest/%.elf: tests/guest/%.c $(KIT)
 
 unit: $(UNIT_BIN)
 guests: $(KIT_ELF)
-tests: $(BUILD)/doppel unit guests $(ISA_BIN)
+tests: $(BUILD)/doppel unit guests $(ISA_BIN) $(FUZZ_BIN) $(LFUZZ_BIN)
 
 # Everything that has to hold, in at most 20 minutes; the last line is `N passed, N failed`.
 test:
@@ -108,7 +122,7 @@ test-all:
 	@$(MAKE) --no-print-directory tests
 	@tests/run --build $(BUILD) --check --long
 
-fuzz: $(BUILD)/doppel $(FUZZ_BIN) $(ISA_BIN)
+fuzz: $(BUILD)/doppel $(FUZZ_BIN) $(LFUZZ_BIN) $(ISA_BIN)
 	@tests/run --build $(BUILD) --fuzz
 
 # ---- figures: doppel beside its peers, interleaved; ROUNDS, ROWS and ENGINES choose ------------------------------------
