@@ -202,8 +202,10 @@ static void vcpu_sleep(struct vcpu *v)
 		now = clock_ns(&v->vm->clock);
 		if (now >= deadline || vcpu_has_work(v, att) || atomic_load(&v->vm->ended))
 			break;
+		/* A guest may name a deadline past the end of the host's clock. */
 		futex_wait_until(&v->cpu->attention, att,
-				 deadline == CLOCK_NEVER ? CLOCK_NEVER : v->vm->clock.base_ns + deadline);
+				 deadline >= CLOCK_NEVER - v->vm->clock.base_ns ? CLOCK_NEVER
+										: v->vm->clock.base_ns + deadline);
 	}
 	atomic_store(&v->asleep, false);
 	if (now >= deadline)
