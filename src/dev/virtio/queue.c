@@ -117,8 +117,7 @@ void virtq_reset(struct virtq *q)
 			      .generation = q->generation + 1,
 			      .spare = q->spare,
 			      .avail_wrap = true,
-			      .used_wrap = true,
-			      .signalled_wrap = true };
+			      .used_wrap = true };
 
 	*q = born;
 }
@@ -366,6 +365,7 @@ static void push_split(struct virtq *q, u16 id, u32 written)
 	if (mem_write(q->mem, q->device + USED_RING + (u64)USED_ELEM * (q->used_idx & (q->size - 1)), elem, 8))
 		virtq_break(q, "a ring is not in RAM");
 	q->used_idx++;
+	q->fresh++;
 	store(q, q->device + USED_IDX, q->used_idx, 2);
 }
 
@@ -381,6 +381,7 @@ static void push_packed(struct virtq *q, u16 id, u16 slots, u32 written)
 		virtq_break(q, "a ring is not in RAM");
 	store(q, at + 14, flags, 2);
 	advance(q, &q->used_idx, &q->used_wrap, slots);
+	q->fresh += slots;
 }
 
 void virtq_push(struct virtq_chain *c, u32 written)
@@ -408,40 +409,40 @@ static bool passes(u16 event, u16 new, u16 old)
 	return (u16)(new - event - 1) < (u16)(new - old);
 }
 
-static bool split_wants_signal(struct virtq *q)
+static bool split_wants_signal(struct virtq *q, u32 fresh)
 {
-	u16 word, old = q->signalled;
+	u16 word;
 
 	if (!q->event_idx)
 		return !load16(q, q->driver, &word) && !(word & AVAIL_NO_INTERRUPT);
 	if (load16(q, q->driver + AVAIL_RING + 2ull * q->size, &word))
 		return false;
-	q->signalled = q->used_idx;
-	return passes(word, q->used_idx, old);
+	return passes(word, q->used_idx, (u16)(q->used_idx - fresh));
 }
 
-/* Positions of the lap before this one count from -size. */
-static bool packed_wants_signal(struct virtq *q)
+/* Positions of the lap before this one count from -size. A whole lap passes everything. */
+static bool packed_wants_signal(struct virtq *q, u32 fresh)
 {
-	u16 old = (u16)(q->signalled - (q->signalled_wrap != q->used_wrap ? q->size : 0)), event;
+	u16 event;
 	u32 word;
 
 	if (load32(q, q->driver, &word))
 		return false;
 	if (!q->event_idx || (word >> 16 & 3) != EVENT_DESC)
 		return (word >> 16 & 3) != EVENT_DISABLE;
-	q->signalled = q->used_idx;
-	q->signalled_wrap = q->used_wrap;
 	event = (u16)((word & 0x7fff) - (!(word & 0x8000) == q->used_wrap ? q->size : 0));
-	return passes(event, q->used_idx, old);
+	return fresh >= q->size || passes(event, q->used_idx, (u16)(q->used_idx - fresh));
 }
 
 bool virtq_wants_signal(struct virtq *q)
 {
+	u32 fresh = q->fresh;
+
 	if (!q->enabled || q->broken)
 		return false;
+	q->fresh = 0;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the driver writes its wish, then looks at the used entries */
-	return q->packed ? packed_wants_signal(q) : split_wants_signal(q);
+	return q->packed ? packed_wants_signal(q, fresh) : split_wants_signal(q, fresh);
 }
 
 bool virtq_rearm(struct virtq *q)

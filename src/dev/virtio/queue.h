@@ -30,8 +30,9 @@ struct virtq {
 	const char *broken; /* NULL, or why */
 	u32 generation;	    /* counts resets */
 	unsigned in_flight; /* descriptors of the ring (split: chains) that the device has */
-	u16 last_avail, used_idx, signalled;
-	bool avail_wrap, used_wrap, signalled_wrap; /* packed */
+	u32 fresh;	    /* entries used since virtq_wants_signal() was asked */
+	u16 last_avail, used_idx;
+	bool avail_wrap, used_wrap; /* packed */
 	struct virtq_chain *spare;
 };
 
