@@ -419,9 +419,11 @@ static void event_count(struct cpu *c, const struct event *e)
 	case EV_SOFT_EXC:
 	case EV_PRIV_SW:
 		counter_inc(c->counters, CNT_SYSCALLS);
+		cpu_trace(c, TRACE_SOFT, e->vector, c->r[RAX], 0);
 		break;
 	default:
 		counter_inc(c->counters, CNT_EXCEPTIONS);
+		cpu_trace(c, TRACE_EXCEPTION, e->vector, e->has_error ? e->error : ~0ull, e->payload);
 	}
 }
 

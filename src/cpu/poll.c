@@ -51,6 +51,8 @@ static void take(struct cpu *c, enum source src)
 		e = (struct event){ .type = EV_EXT_INT, .vector = lapic_ack(c) };
 		break;
 	}
+	if (src == SRC_NMI || src == SRC_EXTINT || src == SRC_APIC)
+		cpu_trace(c, TRACE_INTERRUPT, e.vector, src == SRC_APIC ? 0 : src == SRC_EXTINT ? 1 : 2, 0);
 	event_deliver(c, &e);
 }
 

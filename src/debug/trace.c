@@ -32,9 +32,10 @@ static int parse_one(const char *name, size_t len, u32 *mask, struct err *e)
 		*mask |= (1u << NR_TRACE_KINDS) - 1;
 		return 0;
 	}
-	return err_set(
-	    e, "--trace knows no \"%.*s\": choose from exceptions, interrupts, cr, msr, ports, syscalls, mode, all",
-	    (int)len, name);
+	return err_set(e,
+		       "--trace knows no \"%.*s\": choose from exceptions, interrupts, softints, cr, msr, ports, "
+		       "syscalls, mode, all",
+		       (int)len, name);
 }
 
 int trace_parse(const char *list, u32 *mask, struct err *e)
@@ -93,6 +94,9 @@ static void describe(FILE *f, enum trace_kind kind, u64 a, u64 b, u64 x)
 		return;
 	case TRACE_INTERRUPT:
 		fprintf(f, "interrupt %#" PRIx64 " from %s", a, b == 0 ? "apic" : b == 1 ? "8259" : "nmi");
+		return;
+	case TRACE_SOFT:
+		fprintf(f, "int %#" PRIx64 " rax %#" PRIx64, a, b);
 		return;
 	case TRACE_CR:
 		fprintf(f, "cr%" PRIu64 " %#" PRIx64 " -> %#" PRIx64, a, b, x);

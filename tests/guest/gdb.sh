@@ -14,7 +14,8 @@ expect() {
 
 port=$(free_port)
 elf=$BUILD/tests/guest/exceptions.elf
-"$DOPPEL" boot -q --kernel "$elf" --debug-exit --gdb="$port" --wait --timeout 200 >"$TMPDIR/bare" 2>&1 &
+"$DOPPEL" boot -q --kernel "$elf" --debug-exit --gdb="$port" --wait --timeout 200 \
+	--trace=exceptions,softints,cr,mode,msr --trace-file="$TMPDIR/trace0" --symbols "$elf" >"$TMPDIR/bare" 2>&1 &
 vm=$!
 sleep 1
 timeout 180 gdb -nx -batch -ex "target remote 127.0.0.1:$port" -ex "break guest_main" -ex continue -ex "bt 1" \
@@ -31,6 +32,11 @@ expect "$TMPDIR/gdb1" "cr0 0x80010033"
 expect "$TMPDIR/gdb1" "mxcsr  *0x1f80"
 expect "$TMPDIR/gdb1" "memory 0x1234"
 expect "$TMPDIR/gdb1" "breakpoint 2, kit_done"
+
+for line in "exception #DE" "exception #GP error 0xfff8" "exception #PF|exception #NP" "int 0x3 rax" "cr0 0x" "mode 64-bit cpl 0" \
+	"_start\+0x[0-9a-f]*  msr 0xc0000080 written 0x901"; do
+	expect "$TMPDIR/trace0" "$line"
+done
 
 if ! tools/fetch-guest "$guest" >"$TMPDIR/fetch" 2>&1; then
 	cat "$TMPDIR/fetch"
