@@ -33,7 +33,7 @@ struct engine_ops {
 	void (*detach)(struct cpu *c);
 };
 
-extern const struct engine_ops engine_interp;
+extern const struct engine_ops engine_interp, engine_translate;
 
 /* The debugger's wishes, reached by cpu->wishes: run() returns EXIT_DEBUG before the instruction at a breakpoint (once:
  * running on from there executes it), or after one instruction. Changed only while run() is not executing. */

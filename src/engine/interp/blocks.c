@@ -11,12 +11,36 @@
 
 #define BLOCK_ROOM (sizeof(struct block) + BLOCK_INSNS * sizeof(struct insn))
 
+static int go_nowhere(struct cpu *c, const struct insn *i)
+{
+	(void)c;
+	(void)i;
+	return OUT_AGAIN;
+}
+
+/* What a link leads to that leads nowhere: at the address of no frame. A guest that jumps to just where that address
+ * would be, as its code's frame is mapped, gets here all the same: the instruction of no length ends the chain. */
+static struct block *make_nowhere(void)
+{
+	struct block *b = aligned_alloc(64, sizeof(*b) + sizeof(struct insn));
+
+	if (!b)
+		return NULL;
+	*b = (struct block){ .gpa = ~0ull };
+	b->insn[0] = (struct insn){ .exec = go_nowhere };
+	return b;
+}
+
 int blocks_init(struct interp *in, size_t pool_size, struct err *e)
 {
+	in->nowhere = make_nowhere();
+	if (!in->nowhere)
+		return err_set(e, "no memory for decoded blocks");
 	in->pool_size = pool_size;
 	in->pool = mmap(NULL, pool_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (in->pool == MAP_FAILED) {
 		in->pool = NULL;
+		free(in->nowhere);
 		return err_errno(e, "cannot map %zu MiB for decoded instructions", pool_size >> 20);
 	}
 	madvise(in->pool, pool_size, MADV_HUGEPAGE);
@@ -29,22 +53,12 @@ void blocks_free(struct interp *in)
 		return;
 	blocks_flush(in);
 	munmap(in->pool, in->pool_size);
+	free(in->nowhere);
 }
 
-static int go_nowhere(struct cpu *c, const struct insn *i)
+void block_unlink(struct interp *in, struct block *b)
 {
-	(void)c;
-	(void)i;
-	return OUT_AGAIN;
-}
-
-/* What a link leads to that leads nowhere: at the address of no frame. A guest that jumps to just where that address
- * would be, as its code's frame is mapped, gets here all the same: the instruction of no length ends the chain. */
-static const struct block nowhere = { .gpa = ~0ull, .insn = { { .exec = go_nowhere } } };
-
-void block_unlink(struct block *b)
-{
-	b->succ[0] = b->succ[1] = (struct block *)&nowhere;
+	b->succ[0] = b->succ[1] = in->nowhere;
 }
 
 /* ---- lookup --------------------------------------------------------------------------------------------------- */
@@ -185,7 +199,7 @@ static void block_drop(struct interp *in, struct block *b)
 	stop_if_running(in, b);
 	unhash(in, b);
 	b->key = KEY_DEAD;
-	block_unlink(b);
+	block_unlink(in, b);
 	counter_inc(in->cpu->counters, CNT_BLOCKS_DROPPED);
 }
 
@@ -203,7 +217,7 @@ static void frame_drop(struct interp *in, struct frame *f, u64 gpa, unsigned len
 			block_drop(in, b);
 			continue;
 		}
-		block_unlink(b);
+		block_unlink(in, b);
 		f->granules |= own;
 		p = &b->frame_next;
 	}
@@ -258,6 +272,8 @@ void blocks_flush(struct interp *in)
 	memset(in->hash, 0, sizeof(in->hash));
 	memset(in->recent, 0, sizeof(in->recent));
 	in->pool_used = 0;
+	if (in->hooks)
+		in->hooks->flushed(in);
 	counter_inc(in->cpu->counters, CNT_CACHE_FLUSHES);
 }
 

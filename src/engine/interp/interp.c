@@ -20,7 +20,7 @@
 
 /* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
 #define ATT_LEVELS (ATT_EXTINT | ATT_NMI)
-#define LEVEL_CHECK 0xfff /* ... and each time this many instructions have gone by */
+#define LEVEL_CHECK 0xfff /* ... and each time so many instructions have gone by */
 
 static void report_unimplemented(struct cpu *c, const struct insn *i)
 {
@@ -71,8 +71,7 @@ static inline bool pressing(struct cpu *c, unsigned ignored)
 	return atomic_load_explicit(&c->attention, memory_order_relaxed) & ~ignored;
 }
 
-/* The instruction before i ended a run of b early. Counts what retired and deals with its outcome. */
-static int leave_block(struct interp *in, const struct block *b, struct insn *i, int out)
+int interp_leave_block(struct interp *in, const struct block *b, const struct insn *i, int out)
 {
 	struct cpu *c = in->cpu;
 
@@ -101,20 +100,12 @@ static int run_part(struct interp *in, struct block *b, u64 n)
 		out = i->exec(c, i);
 		i++;
 	} while (!out && i < (const struct insn *)c->block_end);
-	return leave_block(in, b, i, out);
+	return interp_leave_block(in, b, i, out);
 }
 
-/* Where a run of linked blocks ended without a link to go on by. */
-struct chain_end {
-	struct block *b; /* NULL: it ended otherwise */
-	bool jumped;	 /* which of its links is wanted */
-};
-
-/* Runs b and the blocks linked behind it while nothing presses, up to instruction count stop (not reached yet).
- *
- * A link is right if its target is as far from b in the frame as r[R_RIP] has gone: gpa + skew is the same for both.
+/* A link is right if its target is as far from b in the frame as r[R_RIP] has gone: gpa + skew is the same for both.
  * Not inlined, so that what the loop needs stays in registers. */
-static __attribute__((noinline)) int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
+__attribute__((noinline)) int interp_run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
 {
 	struct cpu *c = in->cpu;
 	u64 rip = c->r[R_RIP], skew = rip - b->gpa, blocks = 0, next;
@@ -144,7 +135,7 @@ static __attribute__((noinline)) int run_chain(struct interp *in, struct block *
 				break;
 		}
 		if (unlikely(i != b->end)) {
-			out = leave_block(in, b, out ? i + 1 : i, out);
+			out = interp_leave_block(in, b, out ? i + 1 : i, out);
 			from = NULL;
 			break;
 		}
@@ -191,7 +182,7 @@ static int run_blocks(struct interp *in, u64 stop, bool once)
 		if (unlikely(!b || !b->n || c->r[R_RIP] + b->bytes - 1 > limit))
 			return OUT_AGAIN;
 		link_blocks(in, &last, b, flushes);
-		out = run_chain(in, b, stop, &last);
+		out = in->hooks ? in->hooks->run_chain(in, b, stop, &last) : interp_run_chain(in, b, stop, &last);
 	} while (!out && !once && !pressing(c, in->ignored) && c->icount != stop);
 	return out;
 }
@@ -272,9 +263,9 @@ static void run_some(struct interp *in)
 	if (unlikely(atomic_load_explicit(&in->flush_wanted, memory_order_relaxed)))
 		blocks_flush(in);
 	if (in->ignored) {
-		if (c->icount - in->ignored_since > LEVEL_CHECK)
+		if (c->icount - in->ignored_since > in->level_check)
 			in->ignored = 0;
-		stop = MIN(stop, c->icount + LEVEL_CHECK);
+		stop = MIN(stop, c->icount + in->level_check);
 	}
 	if (!must_step(c))
 		out = run_blocks(in, stop, c->wishes);
@@ -319,7 +310,7 @@ static void set_running(struct interp *in, bool on)
 	atomic_store(&in->seen, atomic_load(&in->mem->epoch));
 }
 
-static enum engine_exit interp_run(struct cpu *c, u64 budget)
+enum engine_exit interp_run(struct cpu *c, u64 budget)
 {
 	struct interp *in = c->engine;
 	u64 start = c->icount;
@@ -342,19 +333,15 @@ static int interp_probe(struct err *e)
 	return 0;
 }
 
-static int interp_attach(struct cpu *c, struct mem *m, struct err *e)
+int interp_init(struct interp *in, struct cpu *c, struct mem *m, struct err *e)
 {
-	struct interp *in = calloc(1, sizeof(*in));
-
-	if (!in)
-		return err_set(e, "no memory for the interpreter");
 	in->cpu = c;
 	in->mem = m;
 	in->debug_icount = ~0ull;
-	if (blocks_init(in, POOL_SIZE, e)) {
-		free(in);
+	if (!in->level_check)
+		in->level_check = LEVEL_CHECK;
+	if (blocks_init(in, POOL_SIZE, e))
 		return -1;
-	}
 	pthread_mutex_init(&in->lock, NULL);
 	in->listener = (struct mem_listener){ .code_write = blocks_code_write,
 					      .map_changed = blocks_map_changed,
@@ -366,26 +353,44 @@ static int interp_attach(struct cpu *c, struct mem *m, struct err *e)
 	return 0;
 }
 
+void interp_fini(struct interp *in)
+{
+	mem_remove_listener(in->mem, &in->listener);
+	blocks_free(in);
+	pthread_mutex_destroy(&in->lock);
+	in->cpu->engine = NULL;
+}
+
+static int interp_attach(struct cpu *c, struct mem *m, struct err *e)
+{
+	struct interp *in = calloc(1, sizeof(*in));
+
+	if (!in)
+		return err_set(e, "no memory for the interpreter");
+	if (interp_init(in, c, m, e)) {
+		free(in);
+		return -1;
+	}
+	return 0;
+}
+
 static void interp_detach(struct cpu *c)
 {
 	struct interp *in = c->engine;
 
 	if (!in)
 		return;
-	mem_remove_listener(in->mem, &in->listener);
-	blocks_free(in);
-	pthread_mutex_destroy(&in->lock);
+	interp_fini(in);
 	free(in);
-	c->engine = NULL;
 }
 
 /* The run loop looks at attention before anything else; the post that the caller made is all it needs. */
-static void interp_kick(struct cpu *c)
+void interp_kick(struct cpu *c)
 {
 	(void)c;
 }
 
-static void interp_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa)
+void interp_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa)
 {
 	struct interp *in = c->engine;
 

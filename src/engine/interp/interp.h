@@ -31,9 +31,11 @@ struct block {
 	u32 key; /* cpu_derived.block_key, or KEY_DEAD */
 	u16 bytes;
 	u8 n;		       /* instructions; 0: the first one cannot be in a block */
+	u8 heat;	       /* times run before it was translated */
 	struct block *succ[2]; /* after falling through, after jumping; NULL unknown */
 	struct block *hash_next, *frame_next;
 	const struct insn *end; /* behind the last one */
+	const void *code;	/* translated, or interp.no_code */
 	_Alignas(64) struct insn insn[];
 };
 _Static_assert(sizeof(struct block) == 64, "the head of a block is one cache line");
@@ -63,9 +65,28 @@ struct stepped {
 	struct insn insn;
 };
 
+struct interp;
+
+/* Where a run of linked blocks ended without a link to go on by. */
+struct chain_end {
+	struct block *b; /* NULL: it ended otherwise */
+	bool jumped;	 /* which of its links is wanted */
+};
+
+/* What an engine that builds on this one does in its own way. */
+struct interp_hooks {
+	/* As interp_run_chain(). */
+	int (*run_chain)(struct interp *in, struct block *b, u64 stop, struct chain_end *last);
+	/* All blocks are gone. */
+	void (*flushed)(struct interp *in);
+};
+
 struct interp {
 	struct mem *mem;
 	struct cpu *cpu;
+	const struct interp_hooks *hooks; /* or NULL */
+	const void *no_code;		  /* block.code of what is not translated */
+	struct block *nowhere;		  /* what a link leads to that leads nowhere: the address of no frame */
 	struct block *hash[BLOCK_HASH];
 	struct frame *frames[FRAME_HASH];
 	struct block *recent[RECENT]; /* a front to hash[]: by gpa, may be dead */
@@ -76,16 +97,17 @@ struct interp {
 	u64 icount_end;	   /* the budget */
 	unsigned ignored;  /* level attention bits that could not be delivered when last looked at */
 	u64 ignored_since; /* instruction count of that look */
+	u64 level_check;   /* ... which is repeated after this many instructions */
 	u64 debug_icount;  /* instruction count at the last EXIT_DEBUG */
 	u64 flushes;
 	atomic_bool flush_wanted;
 	unsigned sample; /* counts blocks towards the next timed decode */
-	u64 granules; /* those of the frame blocks_begin() found, without the ones it reserved */
+	u64 granules;	 /* those of the frame blocks_begin() found, without the ones it reserved */
 	struct mem_listener listener;
 	_Atomic u64 seen; /* the memory's epoch when a safepoint was last passed */
 
-	/* The lock guards what follows, and the list of frames with their granules and dirt. While the vCPU does not run,
-	 * whoever has the lock may drop blocks in its stead. */
+	/* The lock guards what follows, and the list of frames with their granules and dirt. While the vCPU does not
+	 * run, whoever has the lock may drop blocks in its stead. */
 	pthread_mutex_t lock;
 	pthread_t thread;
 	atomic_bool running; /* in run(), on `thread`; changed under the lock, read anywhere */
@@ -96,13 +118,13 @@ struct interp {
 int blocks_init(struct interp *in, size_t pool_size, struct err *e);
 void blocks_free(struct interp *in);
 struct block *blocks_find(struct interp *in, u64 gpa, u32 key);
-/* Room for one more block of BLOCK_INSNS at gpa, whose bytes may be read from now on; may empty the cache. NULL: the page
- * can hold no blocks, or not yet. */
+/* Room for one more block of BLOCK_INSNS at gpa, whose bytes may be read from now on; may empty the cache. NULL: the
+ * page can hold no blocks, or not yet. */
 struct block *blocks_begin(struct interp *in, u64 gpa);
 /* Makes b, which blocks_begin() gave and which is filled in, part of the cache. */
 void blocks_add(struct interp *in, struct block *b);
 /* Makes b's links lead nowhere. */
-void block_unlink(struct block *b);
+void block_unlink(struct interp *in, struct block *b);
 void blocks_flush(struct interp *in);
 void blocks_code_write(void *opaque, u64 gpa, unsigned len);
 void blocks_map_changed(void *opaque);
@@ -120,6 +142,19 @@ int step_insn(struct interp *in);
 /* interp.c: what an outcome that is not OUT_DONE asks for; i is the instruction, r[R_RIP] is at it again unless it
  * retired. */
 int interp_outcome(struct interp *in, const struct insn *i, int out);
+
+/* The instruction before i ended a run of b early. Counts what retired and deals with its outcome. */
+int interp_leave_block(struct interp *in, const struct block *b, const struct insn *i, int out);
+
+/* Runs b and the blocks linked behind it while nothing presses, up to instruction count stop (not reached yet). */
+int interp_run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last);
+
+/* The contract of engine.h, for engines that build on this one: in is the head of theirs, zeroed. */
+int interp_init(struct interp *in, struct cpu *c, struct mem *m, struct err *e);
+void interp_fini(struct interp *in);
+enum engine_exit interp_run(struct cpu *c, u64 budget);
+void interp_kick(struct cpu *c);
+void interp_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa);
 
 /* The linear address of the instruction at r[R_RIP]. */
 static inline u64 interp_pc(const struct cpu *c)

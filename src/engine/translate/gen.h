@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the parts of the code generator share while one block is made.
+ */
+#ifndef ENGINE_GEN_H
+#define ENGINE_GEN_H
+
+#include <stddef.h>
+
+#include "engine/translate/translate.h"
+
+/* Where the guest's arithmetic flags are. */
+enum flags_at { FLAGS_MEM, FLAGS_HOST, FLAGS_BOTH };
+
+/* A jump out of an instruction that has the library do all of it, then comes back behind it. */
+struct cold {
+	u8 *from, *back; /* back NULL: a branch, the next block is looked up */
+	u8 k;
+	bool host_flags; /* at `back`, EFLAGS holds the flags */
+	unsigned off, bias;
+};
+
+#define MAX_COLD (4 * BLOCK_INSNS)
+
+struct gen {
+	struct translate *t;
+	struct block *b;
+	struct emit e;
+	const struct insn *i; /* being translated */
+	unsigned k;	      /* its number */
+	unsigned next;	      /* offset of the following instruction from the block's start */
+	unsigned bias;	      /* r[R_RIP] is ahead of the block's start by this */
+	enum flags_at flags;
+	bool ended; /* the block's end has been emitted */
+	unsigned n_cold;
+	struct cold cold[MAX_COLD];
+};
+
+#define CPU(field) cpu_at(offsetof(struct cpu, field))
+
+static inline struct opnd guest_at(unsigned r)
+{
+	return cpu_at(offsetof(struct cpu, r) + 8 * r);
+}
+
+static inline bool gen_long64(const struct gen *g)
+{
+	return (g->b->key & 3) == CODE64;
+}
+
+/* The host register that holds guest register r; a slot is loaded into temp. */
+static inline unsigned gen_read(struct gen *g, unsigned r, unsigned temp)
+{
+	if (host_of[r] != SLOT)
+		return host_of[r];
+	emit_load(&g->e, temp, guest_at(r));
+	return temp;
+}
+
+/* gen.c */
+/* Flags into cpu->aflags; EFLAGS stays as it is. */
+void gen_flags_save(struct gen *g);
+/* Flags into EFLAGS. Uses RAX. */
+void gen_flags_load(struct gen *g);
+/* The instruction is left to the library if the condition holds now. */
+void gen_cold_if(struct gen *g, unsigned cc);
+
+/* gen_mem.c */
+/* Can this memory operand be translated? */
+bool gen_can_address(const struct gen *g);
+/* The effective address as an operand; may load R14, R15. Without the segment's base. */
+struct opnd gen_ea(struct gen *g);
+/* The linear address into R14. */
+void gen_linear(struct gen *g);
+/* R14, linear, becomes the host address of size bytes; the flags must be in memory and EFLAGS is lost. Uses RAX, R15.
+ */
+void gen_probe(struct gen *g, unsigned size, bool write);
+
+/* gen_int.c, gen_flow.c: false if the instruction is not of a kind that is translated (nothing emitted then). */
+bool gen_integer(struct gen *g);
+bool gen_stack(struct gen *g);
+bool gen_flow(struct gen *g);
+/* The block ends here and goes on to what follows it. */
+void gen_fall_through(struct gen *g);
+/* r[R_RIP] and icount are right: on to the block there, found by lookup. */
+void gen_lookup(struct gen *g);
+/* icount at the block's end. */
+void gen_count(struct gen *g);
+
+#endif

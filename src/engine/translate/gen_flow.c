@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The stack in 64-bit mode, near control transfer, and how a block goes on to the next.
+ */
+#include "cpu/optab.h"
+#include "engine/translate/gen.h"
+
+void gen_count(struct gen *g)
+{
+	emit_alu_imm(&g->e, 8, ALU_ADD, CPU(icount), g->b->n);
+}
+
+void gen_lookup(struct gen *g)
+{
+	u8 *to = gen_long64(g) ? g->t->lookup : g->t->lookup32;
+
+	emit_jump(&g->e, CC_ALWAYS, g->b->key & BLOCK_KEY_LIMIT ? g->t->cold : to);
+}
+
+/* On by link n of the block: as the interpreter, only inside the frame. */
+static void gen_link(struct gen *g, unsigned n, bool forward)
+{
+	if (g->b->key & BLOCK_KEY_LIMIT) {
+		gen_lookup(g);
+		return;
+	}
+	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)g->b);
+	emit_load(&g->e, H_R15, mem(H_R14, (s32)(offsetof(struct block, succ) + 8 * n)));
+	emit_mov_imm(&g->e, H_RAX, LEAVE_LINK0 + n);
+	if (!forward) {
+		emit_rm(&g->e, 4, 0xff, 4, mem(H_R15, offsetof(struct block, code))); /* jmp [code] */
+		return;
+	}
+	emit_load(&g->e, H_R15, mem(H_R15, offsetof(struct block, code)));
+	emit_alu_imm(&g->e, 8, ALU_ADD, reg(H_R15), (s32)g->t->look);
+	emit_rm(&g->e, 4, 0xff, 4, reg(H_R15)); /* jmp r15 */
+}
+
+static bool in_frame(const struct gen *g, s64 off)
+{
+	s64 at = (s64)(g->b->gpa & (PAGE_SIZE - 1)) + off;
+
+	return at >= 0 && at < (s64)PAGE_SIZE;
+}
+
+void gen_fall_through(struct gen *g)
+{
+	gen_flags_save(g);
+	gen_count(g);
+	if (g->next != g->bias)
+		emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)(g->next - g->bias));
+	if (in_frame(g, g->next))
+		gen_link(g, 0, true);
+	else
+		gen_lookup(g);
+	g->ended = true;
+}
+
+/* R15 is a branch's target: the library raises #GP if it is not canonical. */
+static void gen_canonical(struct gen *g)
+{
+	struct emit *e = &g->e;
+
+	emit_mov(e, H_RAX, H_R15);
+	emit_rm(e, 8, 0xc1, 7, reg(H_RAX)); /* sar rax, 47 */
+	emit8(e, 47);
+	emit_alu_imm(e, 8, ALU_ADD, reg(H_RAX), 1);
+	emit_alu_imm(e, 8, ALU_CMP, reg(H_RAX), 1);
+	gen_cold_if(g, CC_A);
+}
+
+/* R15 = the address d bytes behind the next instruction, cut to 32 bits outside 64-bit mode. */
+static void gen_target(struct gen *g, s64 d)
+{
+	emit_load(&g->e, H_R15, guest_at(R_RIP));
+	emit_rm(&g->e, gen_long64(g) ? 8 : 4, 0x8d, H_R15, mem(H_R15, (s32)(d + g->next - g->bias)));
+}
+
+static bool reachable(const struct gen *g)
+{
+	s64 d = (s64)g->i->imm + g->next;
+
+	return d == (s32)d && (s64)g->i->imm == (s32)g->i->imm;
+}
+
+/* The arm of a direct branch that is taken; flags are in memory. */
+static void gen_taken(struct gen *g)
+{
+	bool near = in_frame(g, (s64)g->i->imm + g->next);
+
+	if (near && gen_long64(g)) {
+		emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)((s64)g->i->imm + g->next - g->bias));
+	} else {
+		gen_target(g, (s64)g->i->imm);
+		if (gen_long64(g))
+			gen_canonical(g);
+		emit_store(&g->e, guest_at(R_RIP), H_R15);
+	}
+	gen_count(g);
+	if (near)
+		gen_link(g, 1, (s64)g->i->imm >= 0);
+	else
+		gen_lookup(g);
+}
+
+static bool gen_jcc(struct gen *g)
+{
+	u8 *taken;
+
+	if (!reachable(g))
+		return false;
+	gen_flags_save(g);
+	gen_flags_load(g);
+	taken = emit_forward(&g->e, g->i->opcode & 15);
+	gen_fall_through(g);
+	emit_patch(taken, g->e.p);
+	gen_taken(g);
+	return true;
+}
+
+static bool gen_jmp(struct gen *g)
+{
+	if (!reachable(g))
+		return false;
+	gen_flags_save(g);
+	gen_taken(g);
+	g->ended = true;
+	return true;
+}
+
+/* R15, checked, is the next instruction. */
+static void gen_go(struct gen *g)
+{
+	emit_store(&g->e, guest_at(R_RIP), H_R15);
+	gen_count(g);
+	gen_lookup(g);
+	g->ended = true;
+}
+
+/* R14 = host address of size 8 at RSP + d. */
+static void gen_stack_probe(struct gen *g, s32 d, bool write)
+{
+	emit_rm(&g->e, 8, 0x8d, H_R14, mem(host_of[RSP], d));
+	gen_probe(g, 8, write);
+}
+
+static void gen_add_rsp(struct gen *g, s32 d)
+{
+	emit_rm(&g->e, 8, 0x8d, host_of[RSP], mem(host_of[RSP], d));
+}
+
+static void gen_push_return(struct gen *g)
+{
+	gen_stack_probe(g, -8, true);
+	gen_target(g, 0);
+	emit_store(&g->e, mem(H_R14, 0), H_R15);
+	gen_add_rsp(g, -8);
+}
+
+static bool gen_call_rel(struct gen *g)
+{
+	bool near = in_frame(g, (s64)g->i->imm + g->next);
+
+	if (!reachable(g))
+		return false;
+	gen_flags_save(g);
+	if (!near) {
+		gen_target(g, (s64)g->i->imm);
+		gen_canonical(g);
+	}
+	gen_push_return(g);
+	gen_target(g, (s64)g->i->imm);
+	emit_store(&g->e, guest_at(R_RIP), H_R15);
+	gen_count(g);
+	if (near)
+		gen_link(g, 1, (s64)g->i->imm >= 0);
+	else
+		gen_lookup(g);
+	g->ended = true;
+	return true;
+}
+
+static bool gen_ret(struct gen *g)
+{
+	s32 release = g->i->opcode == 0xc2 ? (s32)(g->i->imm & 0xffff) : 0;
+
+	gen_flags_save(g);
+	gen_stack_probe(g, 0, false);
+	emit_load(&g->e, H_R15, mem(H_R14, 0));
+	gen_canonical(g);
+	gen_add_rsp(g, 8 + release);
+	gen_go(g);
+	return true;
+}
+
+/* R15 = the operand of an indirect branch. */
+static void gen_indirect_operand(struct gen *g)
+{
+	gen_flags_save(g);
+	if (!(g->i->flags & INSN_MEM)) {
+		unsigned r = gen_read(g, g->i->rm, H_R15);
+
+		if (r != H_R15)
+			emit_mov(&g->e, H_R15, r);
+	} else {
+		gen_linear(g);
+		gen_probe(g, 8, false);
+		emit_load(&g->e, H_R15, mem(H_R14, 0));
+	}
+	gen_canonical(g);
+}
+
+static bool gen_group5(struct gen *g)
+{
+	unsigned ext = g->i->modrm >> 3 & 7;
+
+	if ((ext != 2 && ext != 4) || ((g->i->flags & INSN_MEM) && !gen_can_address(g)))
+		return false;
+	gen_indirect_operand(g);
+	if (ext == 2) {
+		emit_store(&g->e, mem(H_RSP, FRAME_TEMP), H_R15);
+		gen_push_return(g);
+		emit_load(&g->e, H_R15, mem(H_RSP, FRAME_TEMP));
+	}
+	gen_go(g);
+	return true;
+}
+
+/* Outside 64-bit mode only direct jumps, where CS has no limit to compare with. */
+bool gen_flow(struct gen *g)
+{
+	const struct insn *i = g->i;
+	bool long64 = gen_long64(g);
+
+	if (i->osz != (long64 ? 8 : 4) || (!long64 && g->b->key & BLOCK_KEY_LIMIT))
+		return false;
+	if (i->map == MAP_0F)
+		return (i->opcode & 0xf0) == 0x80 && gen_jcc(g);
+	if (i->map != MAP_1)
+		return false;
+	if ((i->opcode & 0xf0) == 0x70)
+		return gen_jcc(g);
+	if (i->opcode == 0xe9 || i->opcode == 0xeb)
+		return gen_jmp(g);
+	if (!long64)
+		return false;
+	switch (i->opcode) {
+	case 0xe8:
+		return gen_call_rel(g);
+	case 0xc2:
+	case 0xc3:
+		return gen_ret(g);
+	case 0xff:
+		return gen_group5(g);
+	default:
+		return false;
+	}
+}
+
+/* ---- PUSH, POP, LEAVE ---------------------------------------------------------------------------------------------
+ */
+
+static void gen_push(struct gen *g, bool imm)
+{
+	gen_flags_save(g);
+	gen_stack_probe(g, -8, true);
+	if (imm) {
+		emit_rm(&g->e, 8, 0xc7, 0, mem(H_R14, 0));
+		emit_bytes(&g->e, g->i->imm, 4);
+	} else {
+		emit_store(&g->e, mem(H_R14, 0), gen_read(g, g->i->rm, H_R15));
+	}
+	gen_add_rsp(g, -8);
+}
+
+static void gen_pop(struct gen *g)
+{
+	unsigned r = host_of[g->i->rm];
+
+	gen_flags_save(g);
+	gen_stack_probe(g, 0, false);
+	gen_add_rsp(g, 8);
+	if (r != SLOT) {
+		emit_load(&g->e, r, mem(H_R14, 0));
+		return;
+	}
+	emit_load(&g->e, H_R15, mem(H_R14, 0));
+	emit_store(&g->e, guest_at(g->i->rm), H_R15);
+}
+
+static void gen_leave(struct gen *g)
+{
+	gen_flags_save(g);
+	emit_mov(&g->e, H_R14, host_of[RBP]);
+	gen_probe(g, 8, false);
+	emit_rm(&g->e, 8, 0x8d, host_of[RSP], mem(host_of[RBP], 8));
+	emit_load(&g->e, host_of[RBP], mem(H_R14, 0));
+}
+
+bool gen_stack(struct gen *g)
+{
+	const struct insn *i = g->i;
+
+	if (i->map != MAP_1 || i->osz != 8 || !gen_long64(g))
+		return false;
+	switch (i->opcode) {
+	case 0x50 ... 0x57:
+		gen_push(g, false);
+		return true;
+	case 0x58 ... 0x5f:
+		gen_pop(g);
+		return true;
+	case 0x68:
+	case 0x6a:
+		gen_push(g, true);
+		return true;
+	case 0xc9:
+		gen_leave(g);
+		return true;
+	default:
+		return false;
+	}
+}

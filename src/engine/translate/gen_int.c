@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Integer instructions, copied: the guest's opcode with the host's registers, memory operands behind a probe.
+ *
+ * A form says what an opcode does with its operands. Flags that an instruction leaves as they are, or leaves undefined,
+ * come out as on this silicon if the old ones are loaded before.
+ */
+#include "cpu/int.h"
+#include "engine/translate/gen.h"
+
+struct form {
+	u16 op;
+	u8 size, mem_size; /* of the operands; of the one in memory or, for extensions, of the source */
+	u8 r, rm;	   /* guest registers; r is an opcode extension if !has_reg */
+	bool has_reg, reg_written, rm_read, rm_written;
+	bool flags_read, flags_written;
+	u8 imm;	    /* bytes of immediate */
+	bool plain; /* rm is a register although ModRM says otherwise or is absent */
+};
+
+/* Operands of the two usual directions. */
+static void form_rm_reg(struct form *f, bool read, bool write)
+{
+	f->has_reg = true;
+	f->rm_read = read;
+	f->rm_written = write;
+}
+
+static void form_reg_rm(struct form *f)
+{
+	f->has_reg = f->reg_written = f->rm_read = true;
+}
+
+static void form_ext(struct form *f, unsigned ext, bool read, bool write, unsigned imm)
+{
+	f->r = (u8)ext;
+	f->rm_read = read;
+	f->rm_written = write;
+	f->imm = (u8)imm;
+}
+
+static unsigned imm_z(const struct insn *i)
+{
+	return i->osz == 1 ? 1 : i->osz == 2 ? 2 : 4;
+}
+
+/* ADD OR ADC SBB AND SUB XOR CMP, by number. */
+static void alu_flags(struct form *f, unsigned n)
+{
+	f->flags_written = true;
+	f->flags_read = n == 2 || n == 3;
+}
+
+static bool form_alu(const struct insn *i, struct form *f)
+{
+	unsigned n = i->opcode >> 3, how = i->opcode & 7;
+
+	alu_flags(f, n);
+	if (how < 2) {
+		form_rm_reg(f, true, n != 7);
+	} else if (how < 4) {
+		form_reg_rm(f);
+		f->reg_written = n != 7;
+	} else if (how < 6) {
+		f->op = i->osz == 1 ? 0x80 : 0x81;
+		f->plain = true;
+		f->rm = RAX;
+		form_ext(f, n, true, n != 7, imm_z(i));
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static bool form_group1(const struct insn *i, struct form *f)
+{
+	unsigned n = i->modrm >> 3 & 7;
+
+	alu_flags(f, n);
+	if (i->opcode == 0x82)
+		f->op = 0x80;
+	form_ext(f, n, true, n != 7, i->opcode == 0x81 ? imm_z(i) : 1);
+	return true;
+}
+
+static bool form_shift(const struct insn *i, struct form *f)
+{
+	unsigned n = i->modrm >> 3 & 7;
+
+	f->flags_read = f->flags_written = true;
+	form_ext(f, n == 6 ? 4 : n, true, true, i->opcode < 0xd0 ? 1 : 0);
+	return true;
+}
+
+/* TEST NOT NEG; multiplication and division are elsewhere. */
+static bool form_group3(const struct insn *i, struct form *f)
+{
+	unsigned n = i->modrm >> 3 & 7;
+
+	if (n > 3)
+		return false;
+	f->flags_written = n != 2;
+	form_ext(f, n < 2 ? 0 : n, true, n >= 2, n < 2 ? imm_z(i) : 0);
+	return true;
+}
+
+static bool form_inc_dec(struct form *f, unsigned n)
+{
+	f->flags_read = f->flags_written = true;
+	form_ext(f, n, true, true, 0);
+	return n < 2;
+}
+
+static bool form_imul(struct form *f, unsigned imm)
+{
+	form_reg_rm(f);
+	f->flags_read = f->flags_written = true;
+	f->imm = (u8)imm;
+	return true;
+}
+
+static bool form_plain(struct form *f, unsigned op, unsigned rm)
+{
+	f->op = (u16)op;
+	f->plain = true;
+	f->rm = (u8)rm;
+	return true;
+}
+
+static bool form_map_1(const struct insn *i, struct form *f)
+{
+	unsigned op = i->opcode;
+
+	if (op < 0x40)
+		return form_alu(i, f);
+	switch (op) {
+	case 0x40 ... 0x4f: /* not in 64-bit mode, where these are REX */
+		form_plain(f, 0xff, i->rm);
+		return form_inc_dec(f, op >> 3 & 1);
+	case 0x63:
+		form_reg_rm(f);
+		f->mem_size = 4;
+		return i->osz == 8;
+	case 0x69:
+		return form_imul(f, imm_z(i));
+	case 0x6b:
+		return form_imul(f, 1);
+	case 0x80 ... 0x83:
+		return form_group1(i, f);
+	case 0x84:
+	case 0x85:
+		f->flags_written = true;
+		form_rm_reg(f, true, false);
+		return true;
+	case 0x88:
+	case 0x89:
+		form_rm_reg(f, false, true);
+		return true;
+	case 0x8a:
+	case 0x8b:
+		form_reg_rm(f);
+		return true;
+	case 0xa8:
+	case 0xa9:
+		f->flags_written = true;
+		form_ext(f, 0, true, false, imm_z(i));
+		return form_plain(f, i->osz == 1 ? 0xf6 : 0xf7, RAX);
+	case 0xb0 ... 0xb7:
+		form_ext(f, 0, false, true, 1);
+		return form_plain(f, 0xc6, i->rm);
+	case 0xc0:
+	case 0xc1:
+	case 0xd0 ... 0xd3:
+		return form_shift(i, f);
+	case 0xc6:
+	case 0xc7:
+		form_ext(f, 0, false, true, imm_z(i));
+		return !(i->modrm & 0x38);
+	case 0xf6:
+	case 0xf7:
+		return form_group3(i, f);
+	case 0xfe:
+	case 0xff:
+		return form_inc_dec(f, i->modrm >> 3 & 7);
+	default:
+		return false;
+	}
+}
+
+static bool form_extend(const struct insn *i, struct form *f)
+{
+	form_reg_rm(f);
+	f->mem_size = i->opcode & 1 ? 2 : 1;
+	return true;
+}
+
+/* Bit tests: with a register offset the operand may lie elsewhere in memory. */
+static bool form_bit(const struct insn *i, struct form *f)
+{
+	f->flags_read = f->flags_written = true;
+	if (i->opcode == 0xba) {
+		unsigned n = i->modrm >> 3 & 7;
+
+		form_ext(f, n, true, n != 4, 1);
+		return n >= 4;
+	}
+	form_rm_reg(f, true, i->opcode != 0xa3);
+	return !(i->flags & INSN_MEM);
+}
+
+static bool form_map_0f(const struct insn *i, struct form *f)
+{
+	unsigned op = i->opcode;
+
+	f->op = (u16)(0x0f00 | op);
+	switch (op) {
+	case 0x40 ... 0x4f:
+		form_reg_rm(f);
+		f->flags_read = true;
+		return true;
+	case 0x90 ... 0x9f:
+		f->flags_read = true;
+		form_ext(f, 0, false, true, 0);
+		return true;
+	case 0xa3:
+	case 0xab:
+	case 0xb3:
+	case 0xbb:
+	case 0xba:
+		return form_bit(i, f);
+	case 0xa4:
+	case 0xa5:
+	case 0xac:
+	case 0xad:
+		form_rm_reg(f, true, true);
+		f->flags_read = f->flags_written = true;
+		f->imm = op & 1 ? 0 : 1;
+		return i->osz != 2;
+	case 0xaf:
+		return form_imul(f, 0);
+	case 0xb6:
+	case 0xb7:
+	case 0xbe:
+	case 0xbf:
+		return form_extend(i, f);
+	default:
+		return false;
+	}
+}
+
+/* AH, CH, DH, BH: not where REX is. */
+static bool high_byte(const struct insn *i, const struct form *f)
+{
+	bool rm_is_reg = !(i->flags & INSN_MEM) || f->plain;
+	bool absent = f->plain && (f->op == 0x80 || f->op == 0xf6);
+
+	if (f->size == 1 && f->has_reg && (i->reg8 & 7))
+		return true;
+	return f->mem_size == 1 && rm_is_reg && !absent && (i->rm8 & 7);
+}
+
+static void gen_form(struct gen *g, const struct form *f)
+{
+	bool in_memory = (g->i->flags & INSN_MEM) && !f->plain;
+	unsigned r = f->r, rm = H_R14;
+
+	if (in_memory) {
+		gen_flags_save(g);
+		gen_linear(g);
+		gen_probe(g, f->mem_size, f->rm_written);
+	}
+	if (f->flags_read)
+		gen_flags_load(g);
+	if (f->has_reg)
+		r = gen_read(g, f->r, H_R15);
+	if (!in_memory)
+		rm = gen_read(g, f->rm, H_R14);
+	emit_rm(&g->e, f->size, f->op, r, in_memory ? mem(H_R14, 0) : reg(rm));
+	emit_bytes(&g->e, g->i->imm, f->imm);
+	if (f->flags_written)
+		g->flags = FLAGS_HOST;
+	if (f->has_reg && f->reg_written && r == H_R15)
+		emit_store(&g->e, guest_at(f->r), H_R15);
+	if (!in_memory && f->rm_written && rm == H_R14)
+		emit_store(&g->e, guest_at(f->rm), H_R14);
+}
+
+/* ---- those of a kind of their own ---------------------------------------------------------------------------------
+ */
+
+/* MUL and IMUL into RDX:RAX, by way of the host's. */
+static bool gen_mul(struct gen *g)
+{
+	const struct insn *i = g->i;
+	struct opnd rm = mem(H_R14, 0);
+
+	if (!(i->flags & INSN_MEM)) {
+		if (i->osz == 1 && (i->rm8 & 7))
+			return false;
+		gen_flags_load(g);
+		rm = reg(gen_read(g, i->rm, H_R14));
+	} else {
+		if (!gen_can_address(g))
+			return false;
+		gen_flags_save(g);
+		gen_linear(g);
+		gen_probe(g, i->osz, false);
+		gen_flags_load(g);
+	}
+	emit_mov(&g->e, H_RAX, host_of[RAX]);
+	emit_rm(&g->e, i->osz, i->opcode, i->modrm >> 3 & 7, rm);
+	emit_mov(&g->e, host_of[RAX], H_RAX);
+	g->flags = FLAGS_HOST;
+	return true;
+}
+
+/* CBW CWDE CDQE, CWD CDQ CQO. */
+static bool gen_widen(struct gen *g)
+{
+	const struct insn *i = g->i;
+
+	emit_mov(&g->e, H_RAX, host_of[RAX]);
+	if (i->osz == 2)
+		emit8(&g->e, 0x66);
+	if (i->osz == 8)
+		emit8(&g->e, 0x48);
+	emit8(&g->e, i->opcode);
+	if (i->opcode == 0x98)
+		emit_mov(&g->e, host_of[RAX], H_RAX);
+	return true;
+}
+
+static bool gen_lea(struct gen *g)
+{
+	const struct insn *i = g->i;
+	s64 disp = (s64)i->disp + g->next;
+	unsigned to = host_of[i->reg];
+
+	if (i->base == R_RIP && disp != (s32)disp)
+		return false;
+	emit_rm(&g->e, i->asz, 0x8d, H_R14, gen_ea(g));
+	if (to == SLOT && i->osz != 8) {
+		emit_load(&g->e, H_R15, guest_at(i->reg));
+		to = H_R15;
+	}
+	if (to == SLOT) {
+		emit_store(&g->e, guest_at(i->reg), H_R14);
+		return true;
+	}
+	emit_rm(&g->e, i->osz, 0x8b, to, reg(H_R14));
+	if (to == H_R15)
+		emit_store(&g->e, guest_at(i->reg), H_R15);
+	return true;
+}
+
+/* B8 to BF, any immediate there is. */
+static bool gen_mov_imm(struct gen *g)
+{
+	const struct insn *i = g->i;
+	unsigned to;
+
+	if (i->osz == 2)
+		return false;
+	to = host_of[i->rm] == SLOT ? H_R14 : host_of[i->rm];
+	emit_mov_imm(&g->e, to, i->imm);
+	if (to == H_R14)
+		emit_store(&g->e, guest_at(i->rm), H_R14);
+	return true;
+}
+
+static bool gen_xchg_regs(struct gen *g, unsigned a, unsigned b)
+{
+	if (host_of[a] == SLOT || host_of[b] == SLOT || g->i->osz == 1)
+		return false;
+	emit_rm(&g->e, g->i->osz, 0x87, host_of[a], reg(host_of[b]));
+	return true;
+}
+
+static bool gen_bswap(struct gen *g)
+{
+	const struct insn *i = g->i;
+	unsigned r;
+
+	if (i->osz == 2)
+		return false;
+	r = gen_read(g, i->rm, H_R14);
+	if (i->osz == 8 || (r & 8))
+		emit8(&g->e, 0x40 | (i->osz == 8 ? 8u : 0) | r >> 3);
+	emit8(&g->e, 0x0f);
+	emit8(&g->e, 0xc8 | (r & 7));
+	if (r == H_R14)
+		emit_store(&g->e, guest_at(i->rm), H_R14);
+	return true;
+}
+
+/* -1: none of these. */
+static int gen_special(struct gen *g)
+{
+	const struct insn *i = g->i;
+
+	if (i->exec == x86_nop)
+		return true;
+	if (i->map == MAP_0F)
+		return (i->opcode & 0xf8) == 0xc8 ? gen_bswap(g) : -1;
+	switch (i->opcode) {
+	case 0x87:
+		return !(i->flags & INSN_MEM) && gen_xchg_regs(g, i->reg, i->rm);
+	case 0x8d:
+		return gen_lea(g);
+	case 0x90:
+		if (i->rm == RAX) /* PAUSE has something to do */
+			return !(i->flags & INSN_REP);
+		return gen_xchg_regs(g, RAX, i->rm);
+	case 0x91 ... 0x97:
+		return gen_xchg_regs(g, RAX, i->rm);
+	case 0x98:
+	case 0x99:
+		return gen_widen(g);
+	case 0xb8 ... 0xbf:
+		return gen_mov_imm(g);
+	case 0xf6:
+	case 0xf7:
+		return (i->modrm & 0x30) == 0x20 ? gen_mul(g) : -1;
+	default:
+		return -1;
+	}
+}
+
+bool gen_integer(struct gen *g)
+{
+	const struct insn *i = g->i;
+	struct form f = { .op = i->opcode, .size = i->osz, .mem_size = i->osz, .r = i->reg, .rm = i->rm };
+	int special;
+
+	if (i->map != MAP_1 && i->map != MAP_0F)
+		return false;
+	special = gen_special(g);
+	if (special >= 0)
+		return special;
+	if (!(i->map == MAP_1 ? form_map_1(i, &f) : form_map_0f(i, &f)))
+		return false;
+	if (high_byte(i, &f) || ((i->flags & INSN_MEM) && !f.plain && !gen_can_address(g)))
+		return false;
+	gen_form(g, &f);
+	return true;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Code that serves all blocks: the way in and out, the call of the library, the search for the next block.
+ */
+#include <stddef.h>
+
+#include "engine/translate/translate.h"
+#include "mmu/mmu.h"
+
+const u8 host_of[16] = { [RAX] = H_R13, [RCX] = H_RCX, [RDX] = H_RDX, [RBX] = H_RBX, [RSP] = H_R12, [RBP] = H_RBP,
+			 [RSI] = H_RSI, [RDI] = H_RDI, [R8] = H_R8,   [R9] = H_R9,   [R10] = H_R10, [R11] = H_R11,
+			 [R12] = SLOT,	[R13] = SLOT,  [R14] = SLOT,  [R15] = SLOT };
+
+static const u8 saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
+
+#define CPU(field) cpu_at(offsetof(struct cpu, field))
+
+static struct opnd guest(unsigned r)
+{
+	return cpu_at(offsetof(struct cpu, r) + 8 * r);
+}
+
+static void guest_registers(struct emit *e, bool load)
+{
+	for (unsigned r = 0; r < 16; r++)
+		if (host_of[r] != SLOT)
+			emit_rm(e, 8, load ? 0x8b : 0x89, host_of[r], guest(r));
+}
+
+static void push(struct emit *e, unsigned r, bool pop)
+{
+	if (r & 8)
+		emit8(e, 0x41);
+	emit8(e, (pop ? 0x58 : 0x50) | (r & 7));
+}
+
+/* enter_fn: RDI code, RSI cpu, RDX stop, RCX wanted, R8 recent. */
+static void make_enter(struct emit *e)
+{
+	for (unsigned k = 0; k < ARRAY_SIZE(saved); k++)
+		push(e, saved[k], false);
+	emit_alu_imm(e, 8, ALU_SUB, reg(H_RSP), FRAME_SIZE);
+	emit_store(e, mem(H_RSP, FRAME_CPU), H_RSI);
+	emit_store(e, mem(H_RSP, FRAME_STOP), H_RDX);
+	emit_store(e, mem(H_RSP, FRAME_WANTED), H_RCX);
+	emit_store(e, mem(H_RSP, FRAME_RECENT), H_R8);
+	emit_mov(e, H_R14, H_RDI);
+	guest_registers(e, true);
+	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
+}
+_Static_assert((8 + 6 * 8 + FRAME_SIZE) % 16 == 0, "calls from translated code are aligned");
+
+/* Back to the caller of enter with RAX and R14, registers already stored. */
+static void make_return(struct emit *e)
+{
+	emit_mov(e, H_RDX, H_R14);
+	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), FRAME_SIZE);
+	for (unsigned k = ARRAY_SIZE(saved); k--;)
+		push(e, saved[k], true);
+	emit8(e, 0xc3);
+}
+
+/* One instruction by the library: r[R_RIP] is behind it. */
+static u64 hand_over(struct cpu *c, u64 at)
+{
+	const struct insn *i = (const struct insn *)(at & ~63ull);
+	int out;
+
+	c->block_end = i + 1;
+	counter_inc(c->counters, CNT_HANDED_OVER);
+	out = i->exec(c, i);
+	if (likely(!out) && unlikely(!c->block_end))
+		return LEAVE_STOP;
+	return (u64)out;
+}
+
+/* Called with R14 = instruction | number; returns if it retired and the block goes on. */
+static void make_hand_over(struct translate *t, struct emit *e)
+{
+	u8 *out;
+
+	t->hand_over = e->p;
+	guest_registers(e, false);
+	emit_load(e, H_RDI, mem(H_RSP, 8 + FRAME_CPU));
+	emit_mov(e, H_RSI, H_R14);
+	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)hand_over);
+	emit_alu_imm(e, 8, ALU_SUB, reg(H_RSP), 8);
+	emit_rm(e, 4, 0xff, 2, reg(H_RAX)); /* call rax */
+	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8);
+	emit_rm(e, 4, 0x85, H_RAX, reg(H_RAX)); /* test eax, eax */
+	out = emit_forward(e, CC_NE);
+	guest_registers(e, true);
+	emit8(e, 0xc3);
+	emit_patch(out, e->p);
+	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8); /* the return address */
+	make_return(e);
+}
+
+static void make_leave(struct translate *t, struct emit *e)
+{
+	t->leave = e->p;
+	guest_registers(e, false);
+	make_return(e);
+}
+
+/* Leaves with a fixed reason. */
+static void make_leave_for(struct translate *t, struct emit *e, enum leave why)
+{
+	emit_mov_imm(e, H_RAX, why);
+	emit_jump(e, CC_ALWAYS, t->leave);
+}
+
+/* R14, a linear address, to R15, its entry among the fetched pages; jumps to *miss if it has none. */
+static void make_fetch_probe(struct emit *e, u8 **miss)
+{
+	emit_mov(e, H_R15, H_R14);
+	emit_rm(e, 8, 0xc1, 5, reg(H_R15)); /* shr r15, 12 */
+	emit8(e, PAGE_SHIFT);
+	emit_alu_imm(e, 4, ALU_AND, reg(H_R15), FETCH_SIZE - 1);
+	emit_rm(e, 8, 0x8d, H_R15, (struct opnd){ .base = H_R15, .index = H_R15, .scale = 1 });
+	emit_load(e, H_RAX, CPU(mmu));
+	emit_load(e, H_RAX, mem(H_RAX, offsetof(struct mmu_hot, fetch)));
+	emit_rm(e, 8, 0x8d, H_R15, (struct opnd){ .base = H_RAX, .index = H_R15, .scale = 3 });
+	emit_mov(e, H_RAX, H_R14);
+	emit_alu_imm(e, 8, ALU_AND, reg(H_RAX), -(s32)PAGE_SIZE);
+	emit_rm(e, 2, 0x0b, H_RAX, CPU(ctx)); /* or ax, ctx */
+	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R15, offsetof(struct fetch_tlbe, tag)));
+	*miss = emit_forward(e, CC_NE);
+}
+_Static_assert(sizeof(struct fetch_tlbe) == 24, "the probe multiplies by 3 and 8");
+
+/* The block at r[R_RIP], by the path that build_find() tries first. */
+static void make_lookup(struct translate *t, struct emit *e, bool legacy)
+{
+	u8 *miss[5];
+	unsigned n = 0;
+
+	emit_load(e, H_R14, guest(R_RIP));
+	if (legacy) { /* close to the end of 4 GiB, limits decide */
+		emit_rm(e, 8, 0x8d, H_R15, mem(H_R14, PAGE_SIZE));
+		emit_rm(e, 8, 0xc1, 5, reg(H_R15));
+		emit8(e, 32);
+		miss[n++] = emit_forward(e, CC_NE);
+	}
+	emit_rm(e, 8, 0x03, H_R14, CPU(d.ebase[SEG_CS]));
+	emit_rm(e, 8, 0x23, H_R14, CPU(d.lin_mask));
+	make_fetch_probe(e, &miss[n++]);
+	emit_alu_imm(e, 4, ALU_AND, reg(H_R14), PAGE_SIZE - 1);
+	emit_rm(e, 8, 0x03, H_R14, mem(H_R15, offsetof(struct fetch_tlbe, gpa)));
+	emit_mov(e, H_RAX, H_R14);
+	emit_rm(e, 8, 0xc1, 5, reg(H_RAX));
+	emit8(e, PAGE_SHIFT);
+	emit_rm(e, 4, 0x33, H_RAX, reg(H_R14));
+	emit_alu_imm(e, 4, ALU_AND, reg(H_RAX), RECENT - 1);
+	emit_load(e, H_R15, mem(H_RSP, FRAME_RECENT));
+	emit_load(e, H_R15, (struct opnd){ .base = H_R15, .index = H_RAX, .scale = 3 });
+	emit_rm(e, 8, 0x85, H_R15, reg(H_R15));
+	miss[n++] = emit_forward(e, CC_E);
+	emit_rm(e, 8, 0x3b, H_R14, mem(H_R15, offsetof(struct block, gpa)));
+	miss[n++] = emit_forward(e, CC_NE);
+	emit_rm(e, 4, 0x8b, H_RAX, CPU(d.block_key));
+	emit_rm(e, 4, 0x3b, H_RAX, mem(H_R15, offsetof(struct block, key)));
+	miss[n++] = emit_forward(e, CC_NE);
+	emit_rm(e, 4, 0xff, 4, mem(H_R15, offsetof(struct block, code))); /* jmp [code] */
+	while (n)
+		emit_patch(miss[--n], t->cold);
+}
+
+void thunks_look(struct translate *t, struct emit *e)
+{
+	emit_load(e, H_RAX, CPU(icount));
+	emit_rm(e, 8, 0x3b, H_RAX, mem(H_RSP, FRAME_STOP));
+	emit_jump(e, CC_A, t->cold);
+	emit_rm(e, 4, 0x8b, H_RAX, CPU(attention));
+	emit_rm(e, 4, 0x85, H_RAX, mem(H_RSP, FRAME_WANTED));
+	emit_jump(e, CC_NE, t->cold);
+}
+
+/* What stands in for a block's code can be entered at both its places, too. */
+static void make_padding(struct translate *t, struct emit *e)
+{
+	memset(e->p, 0x90, t->look);
+	e->p += t->look;
+}
+
+static u8 *make_link(struct translate *t, struct emit *e)
+{
+	u8 *at = e->p;
+
+	make_padding(t, e);
+	emit_jump(e, CC_ALWAYS, t->leave);
+	return at;
+}
+
+static u8 *make_cold(struct translate *t, struct emit *e)
+{
+	u8 *at = e->p;
+
+	t->cold = at;
+	thunks_look(t, e); /* measured, then overwritten */
+	t->look = (unsigned)(e->p - at);
+	e->p = at;
+	make_padding(t, e);
+	make_leave_for(t, e, LEAVE_LOOKUP);
+	return at;
+}
+
+void thunks_make(struct translate *t)
+{
+	struct emit e = { .p = t->rw };
+
+	t->enter = e.p;
+	make_enter(&e);
+	make_hand_over(t, &e);
+	make_leave(t, &e);
+	t->cold = make_cold(t, &e);
+	t->link = make_link(t, &e);
+	t->lookup = e.p;
+	make_lookup(t, &e, false);
+	t->lookup32 = e.p;
+	make_lookup(t, &e, true);
+	t->first = t->used = ALIGN_UP((size_t)(e.p - t->rw), (size_t)64);
+}

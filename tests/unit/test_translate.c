@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The translator against the interpreter: random instruction sequences, faults and page crossings included, run by both
+ * from the same state; every field of the CPU and all memory that could be written must be equal. TRANSLATE_N programs
+ * from TRANSLATE_SEED on.
+ */
+#include "interp_world.h"
+
+#include "cpu/fields.h"
+
+#define ROUNDS 6 /* of each program: the first ones are the interpreter's in both */
+#define BUDGET 10000
+#define CODE_BYTES 256
+#define DATA_PAGES 8 /* of these, one is read-only and one not present */
+
+static u64 rng;
+
+static u64 rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng * 0x2545f4914f6cdd1dull >> 8;
+}
+
+static bool chance(unsigned percent)
+{
+	return rnd() % 100 < percent;
+}
+
+/* Jumps into the middle of instructions make others: ports float, nothing is random. */
+static u32 no_in(struct cpu *c, u16 port, unsigned size)
+{
+	(void)c;
+	(void)port;
+	return size == 4 ? ~0u : (1u << (8 * size)) - 1;
+}
+
+static void no_out(struct cpu *c, u16 port, unsigned size, u32 val)
+{
+	(void)c;
+	(void)port;
+	(void)size;
+	(void)val;
+}
+
+static bool no_random(struct cpu *c, void *buf, unsigned size)
+{
+	(void)c;
+	memset(buf, 0, size);
+	return false;
+}
+
+static struct world *interp_world(void)
+{
+	struct world *w = world_new();
+
+	w->ops.in = no_in;
+	w->ops.out = no_out;
+	w->ops.random = no_random;
+	return w;
+}
+
+static struct world *translate_world(void)
+{
+	struct world *w = interp_world();
+	struct err e;
+
+	engine_interp.detach(w->c);
+	assert_int_equal(engine_translate.attach(w->c, w->m, &e), 0);
+	return w;
+}
+
+static void translate_world_free(struct world *w)
+{
+	struct err e;
+
+	engine_translate.detach(w->c);
+	assert_int_equal(engine_interp.attach(w->c, w->m, &e), 0);
+	world_free(w);
+}
+
+/* ---- programs ------------------------------------------------------------------------------------------------- */
+
+/* An opcode with ModRM; imm: bytes of immediate, 'z' by operand size. */
+struct shape {
+	u16 op;
+	u8 imm;
+	s8 ext; /* -1: any */
+};
+
+static const struct shape shapes[] = {
+	{ 0x00, 0, -1 },   { 0x01, 0, -1 },   { 0x02, 0, -1 },	 { 0x03, 0, -1 },   { 0x09, 0, -1 },
+	{ 0x0b, 0, -1 },   { 0x11, 0, -1 },   { 0x13, 0, -1 },	 { 0x19, 0, -1 },   { 0x21, 0, -1 },
+	{ 0x22, 0, -1 },   { 0x29, 0, -1 },   { 0x2b, 0, -1 },	 { 0x31, 0, -1 },   { 0x33, 0, -1 },
+	{ 0x38, 0, -1 },   { 0x39, 0, -1 },   { 0x3b, 0, -1 },	 { 0x80, 1, -1 },   { 0x81, 'z', -1 },
+	{ 0x83, 1, -1 },   { 0x84, 0, -1 },   { 0x85, 0, -1 },	 { 0x86, 0, -1 },   { 0x87, 0, -1 },
+	{ 0x88, 0, -1 },   { 0x89, 0, -1 },   { 0x8a, 0, -1 },	 { 0x8b, 0, -1 },   { 0x8b, 0, -1 },
+	{ 0x89, 0, -1 },   { 0x8d, 0, -1 },   { 0x63, 0, -1 },	 { 0x69, 'z', -1 }, { 0x6b, 1, -1 },
+	{ 0xc0, 1, -1 },   { 0xc1, 1, -1 },   { 0xd0, 0, -1 },	 { 0xd1, 0, -1 },   { 0xd2, 0, -1 },
+	{ 0xd3, 0, -1 },   { 0xc6, 1, 0 },    { 0xc7, 'z', 0 },	 { 0xf6, 1, 0 },    { 0xf7, 'z', 0 },
+	{ 0xf6, 0, 2 },	   { 0xf7, 0, 2 },    { 0xf6, 0, 3 },	 { 0xf7, 0, 3 },    { 0xf6, 0, 4 },
+	{ 0xf7, 0, 4 },	   { 0xf6, 0, 5 },    { 0xf7, 0, 5 },	 { 0xf7, 0, 6 },    { 0xfe, 0, 0 },
+	{ 0xfe, 0, 1 },	   { 0xff, 0, 0 },    { 0xff, 0, 1 },	 { 0xff, 0, 6 },    { 0x8f, 0, 0 },
+	{ 0xff, 0, 2 },	   { 0xff, 0, 4 },    { 0x0f1f, 0, -1 }, { 0x0faf, 0, -1 }, { 0x0fb6, 0, -1 },
+	{ 0x0fb7, 0, -1 }, { 0x0fbe, 0, -1 }, { 0x0fbf, 0, -1 }, { 0x0fa3, 0, -1 }, { 0x0fab, 0, -1 },
+	{ 0x0fbb, 0, -1 }, { 0x0fba, 1, 4 },  { 0x0fba, 1, 5 },	 { 0x0fba, 1, 6 },  { 0x0fba, 1, 7 },
+	{ 0x0fa4, 1, -1 }, { 0x0fa5, 0, -1 }, { 0x0fac, 1, -1 }, { 0x0fad, 0, -1 }, { 0x0fb1, 0, -1 },
+	{ 0x0fc1, 0, -1 }, { 0x0fbc, 0, -1 }, { 0x0fbd, 0, -1 },
+};
+
+struct program {
+	u8 byte[CODE_BYTES];
+	unsigned n;
+	bool long64;
+};
+
+static void put8(struct program *p, u64 v)
+{
+	if (p->n < CODE_BYTES - 16)
+		p->byte[p->n++] = (u8)v;
+}
+
+static void put_n(struct program *p, u64 v, unsigned n)
+{
+	for (unsigned k = 0; k < n; k++)
+		put8(p, v >> (8 * k));
+}
+
+/* Displacements stay small, so that bases that point at data still do. */
+static void put_modrm(struct program *p, int ext)
+{
+	unsigned mod = (unsigned)(rnd() & 3), rm = (unsigned)(rnd() & 7);
+	unsigned r = ext < 0 ? (unsigned)(rnd() & 7) : (unsigned)ext;
+
+	put8(p, mod << 6 | r << 3 | rm);
+	if (mod == 3)
+		return;
+	if (rm == 4) {
+		unsigned sib = (unsigned)(chance(60) ? 0x20 | (rnd() & 7) : rnd() & 0xff);
+
+		put8(p, sib);
+		if (mod == 0 && (sib & 7) == 5) {
+			put_n(p, W_DATA + rnd() % (DATA_PAGES * PAGE_SIZE), 4);
+			return;
+		}
+	}
+	if (mod == 0 && rm == 5)
+		put_n(p, W_DATA - (p->long64 ? W_CODE : 0) + rnd() % (DATA_PAGES * PAGE_SIZE), 4);
+	else if (mod == 1)
+		put8(p, rnd());
+	else if (mod == 2)
+		put_n(p, rnd() % 0x2000 - 0x1000, 4);
+}
+
+/* What has no ModRM byte; most of it one or two bytes. */
+static void put_short(struct program *p, bool osz16)
+{
+	static const u8 plain[] = { 0x50, 0x53, 0x55, 0x57, 0x58, 0x5b, 0x5e, 0x5f, 0x54, 0x5c, 0xc9, 0x98, 0x99, 0x90,
+				    0x91, 0x93, 0x97, 0xf8, 0xf9, 0xf5, 0xc3, 0x9c, 0xaa, 0xa4, 0xa5, 0xab, 0xfc };
+	unsigned z = osz16 ? 2 : 4;
+
+	switch (rnd() % 8) {
+	case 0:
+		put8(p, 0x04 + (rnd() & 0x38));
+		put8(p, rnd());
+		break;
+	case 1:
+		put8(p, 0x05 + (rnd() & 0x38));
+		put_n(p, rnd(), z);
+		break;
+	case 2:
+		put8(p, 0xb0 + (rnd() & 7));
+		put8(p, rnd());
+		break;
+	case 3:
+		put8(p, 0x70 + (rnd() & 15));
+		put8(p, rnd() % 12);
+		break;
+	case 4:
+		put8(p, 0x0f);
+		put8(p, 0xc8 + (rnd() & 7));
+		break;
+	case 5:
+		put8(p, chance(50) ? 0xeb : 0x6a);
+		put8(p, rnd() % 8);
+		break;
+	case 6:
+		put8(p, chance(50) ? 0xe8 : 0x68);
+		put_n(p, rnd() % 16, z);
+		break;
+	default:
+		put8(p, plain[rnd() % sizeof(plain)]);
+	}
+}
+
+static void put_insn(struct program *p)
+{
+	bool osz16 = chance(10), w = false;
+	const struct shape *s = &shapes[rnd() % ARRAY_SIZE(shapes)];
+	unsigned op = s->op;
+
+	if (osz16)
+		put8(p, 0x66);
+	if (chance(5))
+		put8(p, 0x64 + (rnd() & 1));
+	if (chance(3))
+		put8(p, 0x67);
+	if (chance(2))
+		put8(p, 0xf0);
+	if (p->long64 && chance(60)) {
+		u64 rex = 0x40 | (rnd() & 15);
+
+		w = rex & 8;
+		put8(p, rex);
+	}
+	if (chance(25)) {
+		put_short(p, osz16 && !w);
+		return;
+	}
+	if (chance(8))
+		op = (unsigned)((chance(50) ? 0x0f40 : 0x0f90) + (rnd() & 15));
+	if (op >> 8)
+		put8(p, op >> 8);
+	put8(p, op);
+	put_modrm(p, op == s->op ? s->ext : -1);
+	if (op == s->op)
+		put_n(p, rnd(), s->imm == 'z' ? (osz16 && !w ? 2 : 4) : s->imm);
+}
+
+static void make_program(struct program *p)
+{
+	unsigned n = 1 + (unsigned)(rnd() % 24);
+
+	memset(p, 0xf4, sizeof(*p));
+	p->n = 0;
+	p->long64 = chance(75);
+	while (n--)
+		put_insn(p);
+}
+
+/* ---- states --------------------------------------------------------------------------------------------------- */
+
+static u64 random_value(void)
+{
+	static const u64 edges[] = { 0, 1, ~0ull, 0x80, 0x7fff, 0x80000000, 0x7fffffffffffffff, 0x8000000000000000 };
+
+	switch (rnd() % 8) {
+	case 0:
+		return edges[rnd() % ARRAY_SIZE(edges)];
+	case 1:
+		return rnd();
+	case 2: /* close to a page's end */
+		return W_DATA + (1 + rnd() % DATA_PAGES) * PAGE_SIZE - rnd() % 10;
+	default:
+		return W_DATA + rnd() % (DATA_PAGES * PAGE_SIZE);
+	}
+}
+
+static void random_state(struct world *w, const struct program *p)
+{
+	struct cpu *c = w->c;
+
+	world_restart(w);
+	for (unsigned r = RAX; r <= R15; r++)
+		if (r != RSP)
+			c->r[r] = random_value();
+	c->r[RSP] = W_STACK + 0x1000 - 8 * (rnd() % 16) - (chance(10) ? rnd() % 8 : 0);
+	cpu_set_rflags_raw(c, 2 | (rnd() & FLAGS_ARITH));
+	c->seg[SEG_FS].base = 0x100 + (rnd() & 0xff);
+	c->seg[SEG_GS].base = rnd() & 0xfff;
+	if (!p->long64) {
+		c->seg[SEG_CS] = (struct seg){ .sel = 24, .attr = 0xc9b, .limit = ~0u };
+		c->seg[SEG_DS].base = chance(30) ? rnd() & 0xff : 0;
+		for (unsigned r = RAX; r <= R15; r++)
+			c->r[r] = (u32)c->r[r];
+	}
+	cpu_update_mode(c);
+}
+
+static void world_copy_registers(struct world *to, const struct world *from)
+{
+	struct cpu *c = to->c;
+
+	world_restart(to);
+	memcpy(c->r, from->c->r, sizeof(c->r));
+	memcpy(c->seg, from->c->seg, sizeof(c->seg));
+	c->aflags = from->c->aflags;
+	c->rflags = from->c->rflags;
+	cpu_update_mode(c);
+}
+
+static void set_up(struct world *w, const struct program *p)
+{
+	code_at(w, W_CODE, p->byte, sizeof(p->byte));
+	put(w, pte_at(W_DATA + 3 * PAGE_SIZE), (W_DATA + 3 * PAGE_SIZE) | 5, 8); /* CR0.WP is set below */
+	put(w, pte_at(W_DATA + 5 * PAGE_SIZE), 0, 8);
+}
+
+/* Data, stack and page tables. */
+static bool same_memory(const struct world *a, const struct world *b)
+{
+	static const struct {
+		u64 gpa, size;
+	} part[] = { { W_CODE, PAGE_SIZE },
+		     { W_DATA - PAGE_SIZE, (DATA_PAGES + 2) * PAGE_SIZE },
+		     { W_STACK - PAGE_SIZE, 3 * PAGE_SIZE },
+		     { W_TABLES, 6 * PAGE_SIZE } };
+	static u8 x[16 * PAGE_SIZE], y[16 * PAGE_SIZE];
+
+	for (unsigned k = 0; k < ARRAY_SIZE(part); k++) {
+		mem_read(a->m, part[k].gpa, x, part[k].size);
+		mem_read(b->m, part[k].gpa, y, part[k].size);
+		for (u64 n = 0; n < part[k].size; n++)
+			if (x[n] != y[n]) {
+				print_message("memory at %llx: %02x, translated %02x\n",
+					      (unsigned long long)(part[k].gpa + n), x[n], y[n]);
+				return false;
+			}
+	}
+	return true;
+}
+
+static void tell(void *opaque, const struct cpu_field *f, unsigned i, const struct cpu *a, const struct cpu *b)
+{
+	char x[200], y[200];
+
+	(void)opaque;
+	print_message("%s[%u]: %s, translated %s\n", f->name, i, cpu_field_text(a, f, i, x, sizeof(x)),
+		      cpu_field_text(b, f, i, y, sizeof(y)));
+}
+
+static void tell_program(const struct program *p, u64 seed)
+{
+	char text[100];
+	unsigned n = 0;
+
+	print_message("TRANSLATE_SEED=%llu TRANSLATE_N=1\n", (unsigned long long)seed);
+	while (n < p->n) {
+		struct insn i;
+
+		if (decode_insn(&i, p->byte + n, 15, p->long64 ? CODE64 : CODE32, 0) != DECODE_OK)
+			break;
+		print_message(
+		    "%8x  %s\n", W_CODE + n,
+		    decode_text(p->byte + n, i.len, p->long64 ? CODE64 : CODE32, W_CODE + n, text, sizeof(text)));
+		n += i.len;
+	}
+}
+
+static void run_pair(struct world *a, struct world *b, u64 seed)
+{
+	struct program p;
+	bool same = true;
+
+	rng = seed * 0x9e3779b97f4a7c15ull + 1;
+	make_program(&p);
+	set_up(a, &p);
+	set_up(b, &p);
+	for (unsigned round = 0; same && round < ROUNDS; round++) {
+		random_state(a, &p);
+		world_copy_registers(b, a);
+		a->c->cr0 |= CR0_WP;
+		b->c->cr0 |= CR0_WP;
+		cpu_update_mode(a->c);
+		cpu_update_mode(b->c);
+		same = engine_interp.run(a->c, BUDGET) == engine_translate.run(b->c, BUDGET);
+		same = !cpu_field_diff(a->c, b->c, true, tell, NULL) && same_memory(a, b) && same &&
+		       a->c->icount == b->c->icount;
+	}
+	if (!same) {
+		tell_program(&p, seed);
+		fail();
+	}
+}
+
+static u64 setting(const char *name, u64 otherwise)
+{
+	const char *s = getenv(name);
+
+	return s ? strtoull(s, NULL, 0) : otherwise;
+}
+
+static void test_random(void **state)
+{
+	struct world *a = interp_world(), *b = translate_world();
+	u64 seed = setting("TRANSLATE_SEED", 1), n = setting("TRANSLATE_N", 20000);
+
+	(void)state;
+	for (u64 k = 0; k < n; k++)
+		run_pair(a, b, seed + k);
+	print_message("%llu translated, %llu called, %llu handed over\n",
+		      (unsigned long long)b->counters.n[CNT_TRANSLATED],
+		      (unsigned long long)b->counters.n[CNT_TRANSLATED_CALLS],
+		      (unsigned long long)b->counters.n[CNT_HANDED_OVER]);
+	assert_true(b->counters.n[CNT_TRANSLATED] > n);
+	world_free(a);
+	translate_world_free(b);
+}
+
+/* ---- what only the translator does ------------------------------------------------------------------------------ */
+
+/* mov ecx, 100000; l: inc eax; dec ecx; jnz l; hlt */
+static const u8 loop[] = { 0xb9, 0xa0, 0x86, 0x01, 0, 0xff, 0xc0, 0xff, 0xc9, 0x75, 0xfa, 0xf4 };
+
+static void test_loop(void **state)
+{
+	struct world *w = translate_world();
+
+	(void)state;
+	code_at(w, W_CODE, loop, sizeof(loop));
+	assert_int_equal(engine_translate.run(w->c, 0), EXIT_HALT);
+	assert_int_equal(w->c->r[RAX], 100000);
+	assert_int_equal(w->c->icount, 300002);
+	assert_int_equal(w->c->r[R_RIP], W_CODE + 12);
+	assert_true(w->counters.n[CNT_TRANSLATED_ENTERED] < 10);
+	translate_world_free(w);
+}
+
+static void test_budget_is_exact(void **state)
+{
+	struct world *w = translate_world();
+
+	(void)state;
+	code_at(w, W_CODE, loop, sizeof(loop));
+	for (u64 budget = 1; budget < 100000; budget += 777) {
+		world_restart(w);
+		assert_int_equal(engine_translate.run(w->c, budget), EXIT_BUDGET);
+		assert_int_equal(w->c->icount, budget);
+		assert_int_equal(w->c->r[RAX], (budget + 1) / 3);
+	}
+	translate_world_free(w);
+}
+
+/* A loop that counts in the immediate of its own first instruction. */
+static void test_modifies_itself(void **state)
+{
+	struct world *w = translate_world();
+
+	(void)state;
+	/* mov ecx, 100; l: add eax, 0; inc dword [rip - 10]; dec ecx; jnz l; hlt */
+	CODE(w, W_CODE, 0xb9, 100, 0, 0, 0, 0x05, 0, 0, 0, 0, 0xff, 0x05, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xc9, 0x75,
+	     0xf1, 0xf4);
+	assert_int_equal(engine_translate.run(w->c, 0), EXIT_HALT);
+	assert_int_equal(w->c->r[RAX], 99 * 100 / 2);
+	translate_world_free(w);
+}
+
+static void test_kick_is_sticky(void **state)
+{
+	struct world *w = translate_world();
+
+	(void)state;
+	code_at(w, W_CODE, loop, sizeof(loop));
+	cpu_post(w->c, ATT_KICK);
+	assert_int_equal(engine_translate.run(w->c, 0), EXIT_KICK);
+	assert_int_equal(w->c->icount, 0);
+	translate_world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_loop),
+		cmocka_unit_test(test_budget_is_exact),
+		cmocka_unit_test(test_modifies_itself),
+		cmocka_unit_test(test_kick_is_sticky),
+		cmocka_unit_test(test_random),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
