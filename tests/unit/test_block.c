@@ -127,7 +127,7 @@ static void test_locks(void **state)
 
 static void test_wrong(void **state)
 {
-	struct block_spec s = { "" };
+	struct block_spec s = { .path = "" };
 	struct block *b = open_as(",readonly");
 	u8 bytes[512] = { 0 };
 
