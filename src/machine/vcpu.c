@@ -6,8 +6,8 @@
  * other (both sequentially consistent), so no wake-up is lost.
  *
  * Standing still. A thread is `running` from vcpu_enter() to vcpu_leave(). Whoever wants the others still forbids entry
- * (hold, exclusive), posts ATT_KICK, and waits until nobody is running. A sleeper is `resting`: it runs no guest code, so
- * exclusive execution leaves it alone, but it looks at its own APIC, so a hold waits for it too.
+ * (hold, exclusive), posts ATT_KICK, and waits until nobody is running. A sleeper is `resting`: it runs no guest code,
+ * so exclusive execution leaves it alone, but it looks at its own APIC, so a hold waits for it too.
  */
 #include <errno.h>
 #include <fcntl.h>
