@@ -82,6 +82,7 @@ $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(LIB)
 LF_load   := $(wildcard src/boot/*.c src/mem/*.c)
 LF_decode := $(wildcard src/cpu/decode*.c)
 LF_board  := $(wildcard src/dev/*.c src/dev/*/*.c src/mem/*.c) src/base/clock.c src/machine/pc.c
+LF_virtio := $(wildcard src/dev/virtio/*.c src/block/*.c src/mem/*.c) src/dev/pci.c src/dev/pci_msi.c
 $(BUILD)/tests/fuzz/lf_%: tests/fuzz/lf_%.c $(LIB)
 	@mkdir -p $(@D)
 	@echo "  FUZZ    $<"

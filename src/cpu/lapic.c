@@ -124,8 +124,11 @@ void lapic_post_icr(struct cpu *target, u64 icr)
 		break;
 	case APIC_DM_INIT:
 		/* a level de-assert only synchronised arbitration ids, long ago */
-		if ((icr & ICR_ASSERT) || !(icr & ICR_LEVEL))
-			cpu_post(target, ATT_INIT);
+		if (!(icr & ICR_ASSERT) && (icr & ICR_LEVEL))
+			break;
+		/* a SIPI from before, which a halted processor has not looked at, is not one that follows this INIT */
+		atomic_fetch_and(&target->attention, ~(unsigned)ATT_SIPI);
+		cpu_post(target, ATT_INIT);
 		break;
 	case APIC_DM_SIPI:
 		__atomic_store_n(&target->sipi_vector, ICR_VECTOR(icr), __ATOMIC_RELEASE);

@@ -6,7 +6,8 @@
  * other (both sequentially consistent), so no wake-up is lost.
  *
  * Standing still. A thread is `running` from vcpu_enter() to vcpu_leave(). Whoever wants the others still forbids entry
- * (hold, exclusive), posts ATT_KICK, and waits until nobody is running.
+ * (hold, exclusive), posts ATT_KICK, and waits until nobody is running. A sleeper is `resting`: it runs no guest code,
+ * so exclusive execution leaves it alone, but it looks at its own APIC, so a hold waits for it too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -237,16 +238,40 @@ static void vcpu_enter(struct vcpu *v)
 	vcpu_publish_deadline(v);
 }
 
-static void vcpu_leave(struct vcpu *v)
+/* resting: the thread goes on to vcpu_sleep(), which still looks at its APIC. */
+static void vcpu_leave(struct vcpu *v, bool resting)
 {
 	struct vm *vm = v->vm;
 
 	pthread_mutex_lock(&vm->park);
 	v->running = false;
+	v->resting = resting;
 	if (vm->hold || vm->exclusive)
 		pthread_cond_broadcast(&vm->parked);
 	pthread_mutex_unlock(&vm->park);
 	atomic_store(&v->deadline_ns, CLOCK_NEVER);
+}
+
+static void vcpu_rested(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	pthread_mutex_lock(&vm->park);
+	v->resting = false;
+	if (vm->hold)
+		pthread_cond_broadcast(&vm->parked);
+	pthread_mutex_unlock(&vm->park);
+}
+
+/* With vm->park and a hold: the state of sleeping vCPUs is nobody's but the holder's when this returns. */
+static void wake_the_resting(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i]->resting)
+			vcpu_post(vm->vcpu[i], ATT_KICK);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		while (vm->vcpu[i]->resting)
+			pthread_cond_wait(&vm->parked, &vm->park);
 }
 
 /* With vm->park held. */
@@ -298,6 +323,7 @@ void vm_pause(struct vm *vm)
 	pthread_mutex_lock(&vm->park);
 	vm->hold++;
 	stop_all_but(vm, NULL);
+	wake_the_resting(vm);
 	pthread_mutex_unlock(&vm->park);
 }
 
@@ -331,6 +357,7 @@ static void vcpu_debug_stop(struct vcpu *v)
 	pthread_mutex_lock(&vm->park);
 	vm->hold++;
 	stop_all_but(vm, v);
+	wake_the_resting(vm);
 	pthread_mutex_unlock(&vm->park);
 	vm->cfg.debug_stop(vm->cfg.debug_opaque, vm, v->cpu->index);
 }
@@ -368,9 +395,11 @@ static void *vcpu_main(void *arg)
 		vcpu_enter(v);
 		if (!atomic_load(&vm->ended))
 			why = vm->cfg.engine->run(v->cpu, 0);
-		vcpu_leave(v);
+		vcpu_leave(v, why == EXIT_HALT);
 		if (!atomic_load(&vm->ended))
 			vcpu_handle(v, why);
+		if (why == EXIT_HALT)
+			vcpu_rested(v);
 	}
 	v->cpu_ns = vcpu_cpu_ns(v);
 	steal_close(v);

@@ -75,6 +75,7 @@ struct vcpu {
 	bool started;
 	u64 cpu_ns;			/* the thread's CPU time, once it has ended */
 	bool running;			/* in engine->run(); vm->park */
+	bool resting;			/* asleep or about to be; vm->park */
 	atomic_bool asleep;		/* in the futex on cpu->attention */
 	int schedstat;			/* the thread's /proc file, or -1 */
 	u64 steal_seen, steal_looked;	/* its run delay, and VM clock, when last looked at */

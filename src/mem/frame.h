@@ -8,8 +8,8 @@
  * Who may do what
  *  - mem_frame(), mem_page(), mem_read(), mem_write(), mem_before_write(), mem_code_enter(), mem_code_leave() and the
  *    device and port accesses: any thread at any time.
- *  - Adding and removing regions, ports and listeners, and mem_set_a20(): at set-up or under exclusive execution. Device
- *    ranges also in a device's own access, with the bus locked: every search for a port's device is made under that
+ *  - Adding and removing regions, ports and listeners: at set-up or under exclusive execution. mem_set_a20() with the bus
+ *    locked; vCPUs see it at their next safepoint. Device ranges also in a device's own access, with the bus locked: every search for a port's device is made under that
  *    lock, one in the region table under table_lock.
  *  - A word's state bits change by atomic read-modify-write only. Whoever caches write access to a frame (a vCPU's TLB)
  *    publishes its tag first and then calls mem_note_writer(); whoever enters code sets FW_CODE first and then looks

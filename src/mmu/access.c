@@ -272,7 +272,7 @@ static void host_cmpxchg(void *host, const void *old, const void *val, void *see
 	}
 }
 
-/* What memory cannot do at once: with every other vCPU and DMA stopped. */
+/* What memory cannot do at once: with every other vCPU stopped. */
 static int cmpxchg_exclusive(struct cpu *c, u64 lin, const void *old, const void *val, void *seen, unsigned size)
 {
 	const unsigned acc = ACC_RMW | ACC_NOALIGN;

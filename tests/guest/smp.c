@@ -171,6 +171,16 @@ static void test_halted(void)
 	}
 }
 
+/* The last processor halts; an NMI or INIT would wake it. It has said that it is done. */
+static void halt_for_good(unsigned cpu, void *arg)
+{
+	(void)arg;
+	if (!cpu || cpu != kit_cpus - 1)
+		return;
+	kit_done_early();
+	__asm__ volatile("cli; hlt");
+}
+
 static void test_restart(void)
 {
 	if (kit_cpus < 2)
@@ -182,6 +192,13 @@ static void test_restart(void)
 	kit_ipi(kit_cpus - 1, 0x4600 | 0x99);
 	kit_ipi(kit_cpus - 1, 0x4000 | VEC);
 	expect("a running processor ignores SIPI", 1ull << (kit_cpus - 1), got);
+	kit_smp_run(halt_for_good, NULL);
+	kit_ipi(kit_cpus - 1, 0x4600 | 0x99);
+	for (unsigned i = 0; i < 3000; i++)
+		pause();
+	kit_smp_restart(kit_cpus - 1);
+	kit_ipi(kit_cpus - 1, 0x4000 | VEC);
+	expect("a halted processor ignores SIPI too", 1ull << (kit_cpus - 1), got);
 }
 
 /* ---- x2APIC ------------------------------------------------------------------------------------------------------ */

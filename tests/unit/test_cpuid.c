@@ -134,7 +134,7 @@ static void test_kvm(void **state)
 	assert_string_equal(sig, "KVMKVMKVM");
 	cpuid_query(f->c, 0x40000001, 0, r);
 	assert_int_equal(r[0] & 9, 9);
-	assert_false(r[0] >> 4 & 1); /* asynchronous page faults */
+	assert_false(r[0] >> 4 & 1);		 /* asynchronous page faults */
 	assert_int_equal(r[0] & 0x2ae0, 0x2ae0); /* steal time, EOI, unhalt, TLB flush, IPIs, yield */
 	flat_free(f);
 }

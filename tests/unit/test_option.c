@@ -127,19 +127,50 @@ static void test_boot_defaults(void **state)
 	assert_int_equal(boot(&o, &e, "--kernel=k", "--debug-exit=0x501", "--stats=json", NULL), 0);
 	assert_int_equal(o.vm.debug_exit, 0x501);
 	assert_int_equal(o.stats, STATS_JSON);
+	assert_true(o.vm.rng && o.vm.balloon && !o.vm.nr_disks && !o.vm.nr_ports);
+	assert_int_equal(boot(&o, &e, "--kernel=k", "--disk=a,serial=1", "--disk=b,,c,overlay", "--rng=off",
+			      "--balloon=8M", "--virtio-console=none,name=org.x", NULL),
+			 0);
+	assert_int_equal(o.vm.nr_disks, 2);
+	assert_string_equal(o.vm.disk[1].path, "b,c");
+	assert_false(o.vm.rng);
+	assert_int_equal(o.vm.balloon_target, 8 << 20);
+	assert_string_equal(o.vm.port[0].where, "none");
+	assert_string_equal(o.vm.port[0].name, "org.x");
 }
 
 static void test_boot_refusals(void **state)
 {
 	static const char *const bad[][2] = {
-		{ "--memory", "0" },	   { "--memory", "1023k" }, { "--memory", "1000000T" },
-		{ "--cpus", "0" },	   { "--cpus", "65" },	    { "--cpus", "two" },
-		{ "--serial", "com1" },	   { "--serial", "file:" }, { "--serial", "unix:" },
-		{ "--timeout", "0" },	   { "--debugcon", "x" },   { "--debug-exit=70000", NULL },
-		{ "--stats=xml", NULL },   { "-O", "warp" },	    { "--audit", "tlb,fish" },
-		{ "--gdb=0", NULL },	   { "--wait", NULL },	    { "disk.img", NULL },
-		{ "--disk", "x" },	   { "-z", NULL },	    { "--testdev=1", NULL },
-		{ "--debugcon", "stdio" }, { "--audit", "" },
+		{ "--memory", "0" },
+		{ "--memory", "1023k" },
+		{ "--memory", "1000000T" },
+		{ "--cpus", "0" },
+		{ "--cpus", "65" },
+		{ "--cpus", "two" },
+		{ "--serial", "com1" },
+		{ "--serial", "file:" },
+		{ "--serial", "unix:" },
+		{ "--timeout", "0" },
+		{ "--debugcon", "x" },
+		{ "--debug-exit=70000", NULL },
+		{ "--stats=xml", NULL },
+		{ "-O", "warp" },
+		{ "--audit", "tlb,fish" },
+		{ "--gdb=0", NULL },
+		{ "--wait", NULL },
+		{ "disk.img", NULL },
+		{ "--disk", "x,y" },
+		{ "--rng", "1" },
+		{ "--balloon", "1" },
+		{ "--disk", "" },
+		{ "--virtio-console", "x" },
+		{ "--virtio-console", "none,name=" },
+		{ "--virtio-console", "stdio" },
+		{ "-z", NULL },
+		{ "--testdev=1", NULL },
+		{ "--debugcon", "stdio" },
+		{ "--audit", "" },
 	};
 	struct boot_options o;
 	struct err e;

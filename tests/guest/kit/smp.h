@@ -27,6 +27,8 @@ unsigned kit_cpu(void);
 bool kit_wait(volatile u64 *word, u64 want);
 /* xAPIC: lo is the low half of the ICR. */
 void kit_ipi(unsigned dest, u32 lo);
+/* Inside kit_smp_run(), by a processor that will not return: it is done. */
+void kit_done_early(void);
 /* All processors meet here; for use inside kit_smp_run(). */
 void kit_barrier(void);
 
