@@ -87,9 +87,8 @@ static void say_hello(const struct session *s)
 		return;
 	fprintf(stderr, "doppel: %s%sengine %s (%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n",
 		s->o.name ? s->o.name : "", s->o.name ? ": " : "", vm->cfg.engine->name,
-		strcmp(s->o.engine, "auto") ? "as asked" : "by default",
-		(unsigned long long)(vm->cfg.memory >> 20), vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s", vm->model->name,
-		boot_kind(vm->boot));
+		strcmp(s->o.engine, "auto") ? "as asked" : "by default", (unsigned long long)(vm->cfg.memory >> 20),
+		vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s", vm->model->name, boot_kind(vm->boot));
 }
 
 static void audit(const struct session *s)
