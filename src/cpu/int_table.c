@@ -18,7 +18,7 @@
 
 static const struct optab_row rows[] = {
 #include "cpu/int_rows.def"
-	{ MAP_0F, 0x01, EXT_ANY, PFX_NONE, 0, 0x1fc, OPFN_NONE, OPFN_ALL(x86_clzero) },
+	{ MAP_0F, 0x01, EXT_ANY, PFX_ANY, 0, 0x1fc, OPFN_NONE, OPFN_ALL(x86_clzero) },
 };
 
 const struct optab optab_integer = { "integer", rows, ARRAY_SIZE(rows) };

@@ -248,6 +248,8 @@ static int exec_fnstenv(struct cpu *c, const struct insn *i)
 
 	if (!out)
 		out = insn_linear(c, i, env_size(i), ACC_W, &lin);
+	if (!out)
+		out = touch_ends(c, lin, env_size(i), insn_acc(i, ACC_RMW));
 	if (out)
 		return out;
 	put_env(c, b, i->osz);
