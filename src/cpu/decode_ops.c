@@ -298,7 +298,8 @@ bool decode_operands(const struct insn *i, enum cpu_code code, struct operands *
 		o->mnemonic[k] = name[k];
 	convert_avx(&z, o);
 	find_alignment(&z, o);
-	/* Two source elements make one under the mask: silicon (Zen 4) suppresses nothing there, whatever Zydis's class. */
+	/* Two source elements make one under the mask: silicon (Zen 4) suppresses nothing there, whatever Zydis's
+	 * class. */
 	o->suppress = suppresses(z.meta.exception_class) && z.mnemonic != ZYDIS_MNEMONIC_VCVTNE2PS2BF16;
 	o->mxcsr = uses_mxcsr(&z, o->mnemonic);
 	o->reads_flags = z.cpu_flags && z.cpu_flags->tested;
