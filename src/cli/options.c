@@ -6,6 +6,7 @@
 
 #include "cli/boot.h"
 #include "dev/debugexit.h"
+#include "engine/translate/opts.h"
 
 enum {
 #define OPTION(id, name, value, arg, help) OPT_##id,
@@ -29,6 +30,7 @@ void boot_help(FILE *f)
 	      "writes to the debug-exit port, triple-faults (124, with a dump), or when doppel itself fails (125).\n\n",
 	      f);
 	option_help(rows, ARRAY_SIZE(rows), f);
+	opts_help(f);
 	fputs("\nOn the console, Ctrl-a and a letter: h help, x quit, t statistics, b break, a a literal Ctrl-a.\n", f);
 }
 
@@ -189,13 +191,6 @@ static int set_audit(struct boot_options *o, const char *val, struct err *e)
 	return check_list("--audit", val, known, ARRAY_SIZE(known), e);
 }
 
-static int check_optimisations(const char *val, struct err *e)
-{
-	static const char *const known[] = { "none", "all" };
-
-	return check_list("-O", val, known, ARRAY_SIZE(known), e);
-}
-
 static int set_option(void *opaque, int id, const char *name, const char *val, struct err *e)
 {
 	struct boot_options *o = opaque;
@@ -257,7 +252,7 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		o->verbose++;
 		return 0;
 	case OPT_OPT:
-		return check_optimisations(val, e);
+		return opts_parse(val, &o->vm.engine_options.opts, e);
 	case OPT_AUDIT:
 		return set_audit(o, val, e);
 	case OPT_TRACE:
@@ -301,6 +296,7 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 	*o = (struct boot_options){ .vm = { .memory = 512 << 20,
 					    .cpus = 1,
 					    .cpu_model = "host",
+					    .engine_options = { .opts = opts_default() },
 					    .debug_exit = -1,
 					    .rng = true,
 					    .balloon = true },

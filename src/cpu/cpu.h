@@ -26,6 +26,7 @@ struct insn;
 struct tlbe;
 struct cpuid_model;
 struct debug_wishes;
+struct engine_options;
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, R_ZERO, R_RIP, NR_REGS };
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, NR_SEGS };
@@ -224,6 +225,7 @@ struct cpu {
 	void *mmu;		/* mmu/'s private state */
 	void *engine;		/* the running engine's private state */
 	const struct debug_wishes *wishes;	/* the debugger's, or NULL (engine.h) */
+	const struct engine_options *engine_options; /* the user's, or NULL: as the engine likes (engine.h) */
 	unsigned index;		/* 0 is the bootstrap processor */
 	u32 pauses;		/* PAUSE instructions so far */
 	u64 icount;		/* instructions retired, where the engine counts them */

@@ -20,6 +20,15 @@ enum engine_exit {
 
 enum tlb_scope_engine { INVALIDATE_PAGE, INVALIDATE_SPACE, INVALIDATE_ALL };
 
+/* What the user asked of the engine, reached by cpu->engine_options before attach() and as long as the engine is attached. An
+ * engine takes what it knows and leaves the rest. */
+struct engine_options {
+	u64 opts;		/* optimisations: a bit for each of enum opt (translate/opts.h) */
+	u64 verify;		/* every so many blocks one is run by another engine too and compared; 0: none */
+	const char *dump_blocks; /* file that gets guest and host code of each block; "" is stderr, NULL nothing */
+	bool perf_map;		/* /tmp/perf-PID.map names translated code */
+};
+
 struct engine_ops {
 	const char *name;
 	/* Probed by running instructions: 0, or -1 with the reason. */

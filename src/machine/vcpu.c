@@ -45,6 +45,7 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 	v->cpu->vm = v;
 	v->cpu->counters = &v->counters;
 	v->cpu->trace = vm->cfg.trace_mask;
+	v->cpu->engine_options = &vm->cfg.engine_options;
 	atomic_store(&v->deadline_ns, CLOCK_NEVER);
 	v->mmu = mmu_new(v->cpu, vm->mem);
 	if (!v->mmu) {

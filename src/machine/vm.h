@@ -40,6 +40,7 @@ struct vm_config {
 	unsigned cpus;
 	const char *cpu_model;
 	const struct engine_ops *engine;
+	struct engine_options engine_options;
 	struct boot_request boot;
 	const char *serial[VM_SERIAL_MAX];	/* chardev specs for COM1 .. COM4; NULL: no such port */
 	const char *debugcon;		/* chardev spec for port 0xe9; NULL: none */

@@ -10,6 +10,7 @@
 
 #include "base/option.h"
 #include "cli/boot.h"
+#include "engine/translate/opts.h"
 
 enum { A, B, C };
 static const struct option_row rows[] = {
@@ -139,6 +140,22 @@ static void test_boot_defaults(void **state)
 	assert_string_equal(o.vm.port[0].name, "org.x");
 }
 
+static void test_optimisations(void **state)
+{
+	u64 all = BIT(NR_OPTS) - 1, o;
+	struct err e;
+
+	(void)state;
+	assert_int_equal(opts_parse("none", &o, &e), 0);
+	assert_int_equal(o, 0);
+	assert_int_equal(opts_parse("all,-tlb,-links", &o, &e), 0);
+	assert_int_equal(o, all & ~BIT(OPT_TLB) & ~BIT(OPT_LINKS));
+	assert_int_equal(opts_parse("none,tlb", &o, &e), 0);
+	assert_int_equal(o, BIT(OPT_TLB));
+	assert_int_equal(opts_parse("-flags", &o, &e), 0);
+	assert_int_equal(o, opts_default() & ~BIT(OPT_FLAGS));
+}
+
 static void test_boot_refusals(void **state)
 {
 	static const char *const bad[][2] = {
@@ -156,6 +173,8 @@ static void test_boot_refusals(void **state)
 		{ "--debug-exit=70000", NULL },
 		{ "--stats=xml", NULL },
 		{ "-O", "warp" },
+		{ "-O", "all,-" },
+		{ "-O", "" },
 		{ "--audit", "tlb,fish" },
 		{ "--gdb=0", NULL },
 		{ "--wait", NULL },
@@ -189,9 +208,9 @@ static void test_boot_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms),	      cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_sizes),	      cmocka_unit_test(test_boot_defaults),
-		cmocka_unit_test(test_boot_refusals),
+		cmocka_unit_test(test_forms),	      cmocka_unit_test(test_optimisations),
+		cmocka_unit_test(test_numbers),	      cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_boot_defaults), cmocka_unit_test(test_boot_refusals),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,11 +71,16 @@ static void gen_insn(struct gen *g)
 	const struct insn *i = g->i;
 
 	if ((i->flags & (INSN_LOCK | INSN_VEX)) || i->exec == exec_ud || i->exec == exec_unimpl || i->asz == 2 ||
-	    !(gen_integer(g) || gen_stack(g) || gen_flow(g))) {
+	    !((gen_opt(g, OPT_INTEGER) && gen_integer(g)) || (gen_opt(g, OPT_STACK) && gen_stack(g)) ||
+	      (gen_opt(g, OPT_BRANCH) && gen_flow(g)))) {
 		gen_call(g);
 		return;
 	}
 	counter_inc(g->t->in.cpu->counters, CNT_TRANSLATED);
+	if (!gen_opt(g, OPT_FLAGS) && !g->ended) {
+		gen_flags_save(g);
+		g->flags = FLAGS_MEM;
+	}
 	for (; n < g->n_cold && !g->ended; n++) {
 		g->cold[n].back = g->e.p;
 		g->cold[n].host_flags = g->flags != FLAGS_MEM;

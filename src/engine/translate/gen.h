@@ -35,6 +35,11 @@ struct gen {
 	struct cold cold[MAX_COLD];
 };
 
+static inline bool gen_opt(const struct gen *g, enum opt n)
+{
+	return opt(g->t, n);
+}
+
 #define CPU(field) cpu_at(offsetof(struct cpu, field))
 
 static inline struct opnd guest_at(unsigned r)

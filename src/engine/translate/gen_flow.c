@@ -13,20 +13,22 @@ void gen_lookup(struct gen *g)
 {
 	u8 *to = gen_long64(g) ? g->t->lookup : g->t->lookup32;
 
-	emit_jump(&g->e, CC_ALWAYS, g->b->key & BLOCK_KEY_LIMIT ? g->t->cold : to);
+	if ((g->b->key & BLOCK_KEY_LIMIT) || !gen_opt(g, OPT_LOOKUP))
+		to = g->t->cold;
+	emit_jump(&g->e, CC_ALWAYS, to);
 }
 
 /* On by link n of the block: as the interpreter, only inside the frame. */
 static void gen_link(struct gen *g, unsigned n, bool forward)
 {
-	if (g->b->key & BLOCK_KEY_LIMIT) {
+	if ((g->b->key & BLOCK_KEY_LIMIT) || !gen_opt(g, OPT_LINKS)) {
 		gen_lookup(g);
 		return;
 	}
 	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)g->b);
 	emit_load(&g->e, H_R15, mem(H_R14, (s32)(offsetof(struct block, succ) + 8 * n)));
 	emit_mov_imm(&g->e, H_RAX, LEAVE_LINK0 + n);
-	if (!forward) {
+	if (!forward || !gen_opt(g, OPT_FORWARD)) {
 		emit_rm(&g->e, 4, 0xff, 4, mem(H_R15, offsetof(struct block, code))); /* jmp [code] */
 		return;
 	}

@@ -50,6 +50,8 @@ void gen_probe(struct gen *g, unsigned size, bool write)
 	struct emit *e = &g->e;
 	size_t tag = write ? offsetof(struct tlbe, w) : offsetof(struct tlbe, r);
 
+	if (!gen_opt(g, OPT_TLB))
+		gen_cold_if(g, CC_ALWAYS);
 	emit_mov(e, H_R15, H_R14);
 	emit_rm(e, 8, 0xc1, 5, reg(H_R15)); /* shr r15, 7 */
 	emit8(e, PAGE_SHIFT - 5);

@@ -28,7 +28,7 @@ static bool have_code(struct interp *in, struct block *b)
 
 	if (likely(b->code != in->no_code))
 		return true;
-	if (b->heat < HEAT) {
+	if (b->heat < HEAT && opt(t, OPT_WARM)) {
 		b->heat++;
 		return false;
 	}
@@ -130,6 +130,7 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 
 	if (!t)
 		return err_set(e, "no memory for the translator");
+	t->opts = c->engine_options ? c->engine_options->opts : opts_default();
 	if (code_map(t, e))
 		goto fail;
 	thunks_make(t);

@@ -27,6 +27,7 @@
 
 #include "engine/interp/interp.h"
 #include "engine/translate/emit.h"
+#include "engine/translate/opts.h"
 
 #define CODE_SIZE (32ul << 20)
 #define CODE_ROOM (64ul << 10) /* more than any block needs */
@@ -49,6 +50,7 @@ typedef struct left enter_fn(const void *code, struct cpu *c, u64 stop, u64 want
 
 struct translate {
 	struct interp in; /* first */
+	u64 opts;	  /* BIT(OPT_x) */
 	u8 *rw, *rx;
 	size_t used, first; /* bytes of code; of it, what serves all blocks */
 	unsigned look;	    /* bytes of a block's first part, the look at attention and count */
@@ -57,6 +59,11 @@ struct translate {
 };
 
 extern const u8 host_of[16];
+
+static inline bool opt(const struct translate *t, enum opt n)
+{
+	return t->opts >> n & 1;
+}
 
 static inline const void *code_rx(const struct translate *t, const u8 *rw)
 {
