@@ -113,6 +113,7 @@ bool mem_region(const struct mem *m, u64 gpa, struct region *r)
 	return found;
 }
 
+/* Holes and device windows come and go untold: nobody caches their translations or code. */
 static void tell_map_changed(struct mem *m)
 {
 	for (struct mem_listener *l = m->listeners; l; l = l->next)
@@ -138,7 +139,8 @@ static int region_insert(struct mem *m, const struct region *r, struct err *e)
 	m->regions[i] = *r;
 	m->n_regions++;
 	unlock_table(m);
-	tell_map_changed(m);
+	if (r->kind != REGION_MMIO)
+		tell_map_changed(m);
 	return 0;
 }
 
@@ -236,11 +238,11 @@ void mem_remove(struct mem *m, u64 gpa)
 	m->n_regions--;
 	memmove(&m->regions[i], &m->regions[i + 1], (m->n_regions - i) * sizeof(m->regions[0]));
 	unlock_table(m);
-	if (r.hva)
-		forget_frames(m, &r);
+	if (!r.hva)
+		return;
+	forget_frames(m, &r);
 	tell_map_changed(m);
-	if (r.hva)
-		munmap(r.hva, r.size);
+	munmap(r.hva, r.size);
 }
 
 u64 mem_ram_size(const struct mem *m)

@@ -31,7 +31,7 @@ struct io_ops {
 struct mem_listener {
 	void (*code_write)(void *opaque, u64 gpa, unsigned len);	/* bytes of a code frame are about to change */
 	void (*revoke_write)(void *opaque, u64 gpa);			/* drop cached write access to this frame */
-	void (*map_changed)(void *opaque);				/* regions changed: drop every cached translation */
+	void (*map_changed)(void *opaque);				/* RAM, ROM or A20 changed: drop every cached translation */
 	void *opaque;
 	struct mem_listener *next;
 	/* From any thread: pass a safepoint soon; has one been passed since the epoch was this, or is nothing running? */
