@@ -459,7 +459,8 @@ int event_deliver(struct cpu *c, const struct event *e)
 	}
 	c->int_shadow = 0;
 	c->pending_db |= deferred;
-	cpu_post(c, ATT_EVENTS);
+	if (event_waiting(c))
+		cpu_post(c, ATT_EVENTS);
 	return OUT_DONE;
 }
 

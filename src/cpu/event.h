@@ -31,11 +31,15 @@ bool event_deliverable(struct cpu *c);
 /* The instruction that retired was begun with TF set: a single-step trap becomes pending. */
 void event_step(struct cpu *c);
 
+/* Is there anything that event_poll() could take now, or once something stops blocking it? */
+bool event_waiting(struct cpu *c);
+
 /* The instruction after STI or MOV SS has retired. */
 static inline void event_shadow_end(struct cpu *c)
 {
 	c->int_shadow = 0;
-	cpu_post(c, ATT_EVENTS);
+	if (event_waiting(c))
+		cpu_post(c, ATT_EVENTS);
 }
 
 /* Some iterations of a repeated string instruction are done, and an event may come before the rest: RF tells that the
@@ -67,7 +71,7 @@ static inline bool event_step_needed(const struct cpu *c)
 /* Posts ATT_EVENTS when RFLAGS, formerly `before`, now may let something in. Call after changing IF, TF or RF. */
 static inline void event_flags_changed(struct cpu *c, u32 before)
 {
-	if ((c->rflags & ~before & FLAG_IF) || (c->rflags & (FLAG_TF | FLAG_RF)))
+	if ((c->rflags & (FLAG_TF | FLAG_RF)) || ((c->rflags & ~before & FLAG_IF) && event_waiting(c)))
 		cpu_post(c, ATT_EVENTS);
 }
 

@@ -105,7 +105,8 @@ int exec_sti(struct cpu *c, const struct insn *i)
 		return cpu_gp(c, 0);
 	if (flag == FLAG_IF && !(c->rflags & FLAG_IF)) {
 		c->int_shadow = 1;
-		cpu_post(c, ATT_EVENTS);
+		if (event_waiting(c))
+			cpu_post(c, ATT_EVENTS);
 	}
 	c->rflags |= flag;
 	return OUT_END;

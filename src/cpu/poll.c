@@ -127,6 +127,12 @@ bool event_deliverable(struct cpu *c)
 	return next_source(c, att) != SRC_NONE || kicked(c);
 }
 
+bool event_waiting(struct cpu *c)
+{
+	return atomic_load(&c->attention) || c->pending_db || c->injected.type != EV_NONE ||
+	       lapic_pending_vector(c) >= 0;
+}
+
 void event_step(struct cpu *c)
 {
 	bool none = c->no_step || c->int_shadow == 2;
