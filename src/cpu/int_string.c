@@ -59,6 +59,8 @@ static u8 *string_run(struct cpu *c, const struct insn *i, unsigned seg, unsigne
 	if (seg_linear(c, seg, low, (unsigned)*n * size, write ? ACC_W : ACC_R, &lin))
 		return NULL;
 	p = write ? tlb_hit_w(c, lin, (unsigned)*n * size) : tlb_hit_r(c, lin, (unsigned)*n * size);
+	if (unlikely(!p) && c->ops->page) /* both operands may want the same place in the lookaside */
+		p = c->ops->page(c, lin, write);
 	return p && down ? p + (*n - 1) * size : p;
 }
 

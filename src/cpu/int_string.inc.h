@@ -123,12 +123,14 @@ static inline int H(scas_one)(struct cpu *c, const struct insn *i)
 
 static u64 H(movs_run)(struct cpu *c, const struct insn *i, u64 n)
 {
-	u8 *from = string_run(c, i, i->seg, RSI, BYTES, false, &n),
-	   *to = string_run(c, i, SEG_ES, RDI, BYTES, true, &n);
-	u64 done = n;
+	u64 source = n, done;
+	u8 *from = string_run(c, i, i->seg, RSI, BYTES, false, &source), *to;
 
-	if (!from || !to)
+	n = source;
+	to = from ? string_run(c, i, SEG_ES, RDI, BYTES, true, &n) : NULL;
+	if (!to)
 		return 0;
+	done = n;
 	if (c->rflags & FLAG_DF)
 		asm volatile(HOST_REP_DOWN("movs") : "+S"(from), "+D"(to), "+c"(n) : : "memory", "cc");
 	else
@@ -181,11 +183,17 @@ static u64 H(lods_run)(struct cpu *c, const struct insn *i, u64 n)
 
 static u64 H(cmps_run)(struct cpu *c, const struct insn *i, u64 n)
 {
-	u8 *a = string_run(c, i, i->seg, RSI, BYTES, false, &n), *b = string_run(c, i, SEG_ES, RDI, BYTES, false, &n);
-	u64 left = n, ax = 0;
+	bool dst_first = cmps_dst_first(c, i, W);
+	u8 *b = dst_first ? string_run(c, i, SEG_ES, RDI, BYTES, false, &n) : NULL, *a = NULL;
+	u64 left, ax = 0;
 
+	if (b || !dst_first)
+		a = string_run(c, i, i->seg, RSI, BYTES, false, &n);
+	if (a && !dst_first)
+		b = string_run(c, i, SEG_ES, RDI, BYTES, false, &n);
 	if (!a || !b)
 		return 0;
+	left = n;
 	COMPARE_RUN("cmps", "+S"(a)COMMA "+D"(b)COMMA "+c"(left)COMMA "+a"(ax), );
 	c->aflags = (u16)ax;
 	string_advance(c, i, RSI, H(step)(c) * (s64)(n - left));

@@ -227,6 +227,16 @@ void *access_pin(struct cpu *c, u64 lin, unsigned size, unsigned acc, int *out)
 	return s.x[0].host;
 }
 
+void *access_page(struct cpu *c, u64 lin, bool write)
+{
+	struct mmu *u = cpu_mmu(c);
+	struct xlate x;
+
+	if (!tlb_in_use(u) || !lin_canonical(u, &lin) || tlb_translate(u, lin, write ? ACC_W : ACC_R, &x))
+		return NULL;
+	return (x.frame & FW_RAM) && !(write && (x.frame & FW_CODE)) ? x.host : NULL;
+}
+
 static void host_cmpxchg16(void *host, const void *old, const void *val, void *seen)
 {
 	u64 lo, hi, vlo, vhi;
@@ -327,6 +337,7 @@ void mmu_ops(struct cpu_ops *ops)
 	ops->load = access_load;
 	ops->store = access_store;
 	ops->pin = access_pin;
+	ops->page = access_page;
 	ops->cmpxchg = access_cmpxchg;
 	ops->tlb_page = tlb_op_page;
 	ops->tlb_flush = tlb_op_flush;

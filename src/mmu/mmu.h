@@ -10,7 +10,7 @@
 
 struct mmu;
 
-#define FETCH_BITS 9
+#define FETCH_BITS 10
 #define FETCH_SIZE (1u << FETCH_BITS)
 
 /* A page that code was fetched from. Tags as in struct tlbe; zero never matches. */
@@ -41,7 +41,7 @@ struct walk {
 
 struct mmu *mmu_new(struct cpu *c, struct mem *m);
 void mmu_free(struct mmu *u);
-/* Fills the memory members of ops: load, store, pin, cmpxchg, tlb_page, tlb_flush, mode_changed, phys_read, phys_write. */
+/* Fills the memory members of ops: load, store, pin, page, cmpxchg, tlb_page, tlb_flush, mode_changed, phys_read, phys_write. */
 void mmu_ops(struct cpu_ops *ops);
 /* Re-reads every register that paging depends on (after a state load or engine switch) and drops all entries. */
 void mmu_reset(struct cpu *c);

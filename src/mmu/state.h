@@ -144,8 +144,15 @@ void tlb_op_mode_changed(struct cpu *c);
 /* access.c */
 int access_load(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc);
 int access_store(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned acc);
+void *access_page(struct cpu *c, u64 lin, bool write);
 void *access_pin(struct cpu *c, u64 lin, unsigned size, unsigned acc, int *out);
 int access_cmpxchg(struct cpu *c, u64 lin, const void *old, const void *val, void *seen, unsigned size);
+
+/* False where every access has to be looked at. */
+static inline bool tlb_in_use(const struct mmu *u)
+{
+	return u->c->tlb >= u->l1[0] && u->c->tlb <= u->l1[NR_MODES - 1];
+}
 
 /* Where a linear address lies once mode limits are applied: *lin masked outside 64-bit mode; false: not canonical.
  * Implicit supervisor accesses in IA-32e mode use all 64 bits of their table's base, whatever the code size. */
