@@ -16,7 +16,7 @@
 #include "mem/frame.h"
 #include "mmu/mmu.h"
 
-#define POOL_SIZE (48ul << 20)
+#define POOL_SIZE (128ul << 20)
 
 /* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
 #define ATT_LEVELS (ATT_EXTINT | ATT_NMI)

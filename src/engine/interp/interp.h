@@ -55,7 +55,7 @@ _Static_assert(sizeof(struct frame) <= 64, "blocks_begin() keeps one cache line 
 
 #define BLOCK_HASH (1u << 16)
 #define FRAME_HASH (1u << 12)
-#define RECENT (1u << 12)
+#define RECENT (1u << 15)
 #define STEP_CACHE (1u << 8)
 
 /* Instructions run one at a time, checked against the bytes in memory at each use. */

@@ -49,31 +49,17 @@ static void make_enter(struct emit *e)
 }
 _Static_assert((8 + 6 * 8 + FRAME_SIZE) % 16 == 0, "calls from translated code are aligned");
 
-/* Back to the caller of enter with RAX and R14, registers already stored. */
+/* Back to the caller of enter with RAX and RDX, registers already stored. */
 static void make_return(struct emit *e)
 {
-	emit_mov(e, H_RDX, H_R14);
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), FRAME_SIZE);
 	for (unsigned k = ARRAY_SIZE(saved); k--;)
 		push(e, saved[k], true);
 	emit8(e, 0xc3);
 }
 
-/* One instruction by the library: r[R_RIP] is behind it. */
-static u64 hand_over(struct cpu *c, u64 at)
-{
-	const struct insn *i = (const struct insn *)(at & ~63ull);
-	int out;
-
-	c->block_end = i + 1;
-	counter_inc(c->counters, CNT_HANDED_OVER);
-	out = i->exec(c, i);
-	if (likely(!out) && unlikely(!c->block_end))
-		return LEAVE_STOP;
-	return (u64)out;
-}
-
-/* Called with R14 = instruction | number; returns if it retired and the block goes on. */
+/* Called with R14 = instruction | number; returns if it retired and the block goes on, goes to where the next block is
+ * entered, or leaves. */
 static void make_hand_over(struct translate *t, struct emit *e)
 {
 	u8 *out;
@@ -92,13 +78,20 @@ static void make_hand_over(struct translate *t, struct emit *e)
 	emit8(e, 0xc3);
 	emit_patch(out, e->p);
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8); /* the return address */
+	emit_alu_imm(e, 4, ALU_CMP, reg(H_RAX), LEAVE_GO);
+	out = emit_forward(e, CC_E);
 	make_return(e);
+	emit_patch(out, e->p);
+	emit_mov(e, H_R14, H_RDX);
+	guest_registers(e, true);
+	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
 }
 
 static void make_leave(struct translate *t, struct emit *e)
 {
 	t->leave = e->p;
 	guest_registers(e, false);
+	emit_mov(e, H_RDX, H_R14);
 	make_return(e);
 }
 

@@ -50,6 +50,8 @@ static int after(struct interp *in, struct left l, struct chain_end *last)
 	switch (l.why) {
 	case LEAVE_LOOKUP:
 		return OUT_DONE;
+	case LEAVE_NEXT:
+		return OUT_END;
 	case LEAVE_LINK0:
 	case LEAVE_LINK1:
 		*last = (struct chain_end){ .b = (struct block *)l.at, .jumped = l.why == LEAVE_LINK1 };
@@ -74,7 +76,8 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 		return interp_run_chain(in, b, c->icount + b->n, last);
 	*last = (struct chain_end){ .b = NULL };
 	counter_inc(c->counters, CNT_TRANSLATED_ENTERED);
-	return after(in, enter(b->code, c, stop - ROW_INSNS - BLOCK_INSNS, (u32)~in->ignored, in->recent), last);
+	t->stop = stop - ROW_INSNS - BLOCK_INSNS;
+	return after(in, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent), last);
 }
 
 static const struct interp_hooks hooks = { .run_chain = run_chain, .flushed = flushed };

@@ -29,14 +29,14 @@
 #include "engine/translate/emit.h"
 #include "engine/translate/opts.h"
 
-#define CODE_SIZE (32ul << 20)
+#define CODE_SIZE (64ul << 20)
 #define CODE_ROOM (64ul << 10) /* more than any block needs */
 #define HEAT 2		       /* runs by the interpreter before a block is translated */
 #define ROW_INSNS 4096	       /* in a row of forward links, one a byte */
 #define SLOT 0xff	       /* host_of: the register stays in struct cpu */
 
 /* Why translated code came back; lower values are outcomes of the instruction that ended it. */
-enum leave { LEAVE_STOP = 0x100, LEAVE_LOOKUP, LEAVE_LINK0, LEAVE_LINK1 };
+enum leave { LEAVE_STOP = 0x100, LEAVE_LOOKUP, LEAVE_LINK0, LEAVE_LINK1, LEAVE_NEXT, LEAVE_GO };
 
 /* The words at RSP. FRAME_SIZE keeps calls aligned. */
 enum { FRAME_CPU = 0, FRAME_STOP = 8, FRAME_WANTED = 16, FRAME_RECENT = 24, FRAME_TEMP = 32, FRAME_SIZE = 56 };
@@ -51,6 +51,7 @@ typedef struct left enter_fn(const void *code, struct cpu *c, u64 stop, u64 want
 struct translate {
 	struct interp in; /* first */
 	u64 opts;	  /* BIT(OPT_x) */
+	u64 stop;	  /* no block is entered behind its look at a higher instruction count */
 	u8 *rw, *rx;
 	size_t used, first; /* bytes of code; of it, what serves all blocks */
 	unsigned look;	    /* bytes of a block's first part, the look at attention and count */
@@ -75,6 +76,10 @@ void thunks_make(struct translate *t);
 
 /* What each block begins with. */
 void thunks_look(struct translate *t, struct emit *e);
+
+/* help.c: one instruction by the library: at = instruction | its number in the block, r[R_RIP] is behind it. why is
+ * OUT_DONE where the block goes on, LEAVE_GO where another does (its code, at), else as in struct left. */
+struct left hand_over(struct cpu *c, u64 at);
 
 /* gen.c: host code for b; there is CODE_ROOM. */
 void gen_block(struct translate *t, struct block *b);

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What translated code calls: one instruction by the library, and what has to be looked at behind it.
+ *
+ * Most instructions that end a block (ring crossings, STI, POPF, CR3 loads, faults) leave nothing to attend to. Then
+ * the next block is entered at once, if it is at hand; all else goes the long way through the interpreter's loop.
+ *
+ * An interrupt shadow, or RF, holds for one instruction. Where nothing waits to be taken, neither breakpoints are armed
+ * nor the budget ends, it can be told from no shadow only by an event that comes between the two instructions: so it is
+ * dropped, and the next block is entered behind its look at attention.
+ */
+#include <stddef.h>
+
+#include "cpu/debug.h"
+#include "cpu/event.h"
+#include "engine/translate/translate.h"
+#include "mmu/mmu.h"
+
+#define STRING_ROUNDS 64 /* pages of a string operation between two looks at the clock of the loop */
+
+/* The block at r[R_RIP] if it has code and can be entered here: as build_find() and run_blocks() would. */
+static const struct block *at_hand(struct translate *t, struct cpu *c)
+{
+	const struct block *b;
+	const u8 *host;
+	u64 gpa;
+
+	if (!c->d.long64 || !mmu_fetch_hit(c, c->r[R_RIP], &host, &gpa))
+		return NULL;
+	b = t->in.recent[(gpa ^ gpa >> 12) & (RECENT - 1)];
+	return b && b->gpa == gpa && b->key == c->d.block_key && b->code != t->in.no_code ? b : NULL;
+}
+
+/* Can the next instruction follow with nothing of interp.c's run_loop() between? */
+static bool nothing_presses(const struct translate *t, const struct cpu *c)
+{
+	return !atomic_load_explicit(&c->attention, memory_order_relaxed) && c->activity == ACT_RUNNING && !c->wishes &&
+	       !(c->dr[7] & DR7_ENABLES) && !(c->rflags & FLAG_TF) && c->int_shadow != 2 && !c->pending_db &&
+	       c->icount <= t->stop;
+}
+
+static const void *go_on(struct translate *t, struct cpu *c)
+{
+	const struct block *b;
+
+	if (!opt(t, OPT_CROSS) || !nothing_presses(t, c))
+		return NULL;
+	b = at_hand(t, c);
+	if (!b || !(c->int_shadow || (c->rflags & FLAG_RF)))
+		return b ? b->code : NULL;
+	if (b->insn[0].flags & INSN_END)
+		return NULL;
+	c->int_shadow = 0;
+	c->rflags &= ~(u32)FLAG_RF;
+	return (const u8 *)b->code + t->look;
+}
+
+/* Rounds of a repeated string operation; the last one's outcome. */
+static int repeat(struct cpu *c, const struct insn *i)
+{
+	int out = OUT_AGAIN;
+
+	for (unsigned n = 0; n < STRING_ROUNDS && out == OUT_AGAIN && c->block_end; n++) {
+		if (atomic_load_explicit(&c->attention, memory_order_relaxed))
+			break;
+		out = i->exec(c, i);
+	}
+	return out;
+}
+
+static struct left retire(struct translate *t, struct cpu *c, const struct insn *i, unsigned k, int out)
+{
+	bool levels = t->in.ignored;
+	const void *code;
+
+	t->in.ignored = 0;
+	if (out == OUT_END) {
+		c->icount += k + 1;
+	} else {
+		struct event e = c->exc;
+
+		c->icount += k;
+		c->r[R_RIP] -= i->len;
+		event_deliver(c, &e);
+	}
+	code = levels ? NULL : go_on(t, c);
+	return (struct left){ code ? LEAVE_GO : LEAVE_NEXT, (u64)(uintptr_t)code };
+}
+
+struct left hand_over(struct cpu *c, u64 at)
+{
+	const struct insn *i = (const struct insn *)(at & ~63ull);
+	struct translate *t = c->engine;
+	int out;
+
+	c->block_end = i + 1;
+	counter_inc(c->counters, CNT_HANDED_OVER);
+	out = i->exec(c, i);
+	if (likely(!out))
+		return (struct left){ likely(c->block_end) ? OUT_DONE : LEAVE_STOP, at };
+	if (out == OUT_AGAIN && !(c->rflags & FLAG_TF)) {
+		out = repeat(c, i);
+		if (!out)
+			return (struct left){ c->block_end ? OUT_DONE : LEAVE_STOP, at };
+	}
+	if (out == OUT_END || (out == OUT_FAULT && c->exc.type == EV_FAULT))
+		return retire(t, c, i, at & 63, out);
+	return (struct left){ (u64)out, at };
+}
