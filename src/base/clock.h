@@ -21,6 +21,7 @@ struct clock {
 
 void clock_init(struct clock *c);
 u64 clock_ns(const struct clock *c);			/* nanoseconds since the VM began */
+void clock_set(struct clock *c, u64 ns);		/* it is that late now */
 void clock_advance(struct clock *c, u64 ns);		/* virtual time only */
 u64 clock_wall_ns(void);				/* host UTC, nanoseconds since 1970 */
 /* floor(ns * hz / 10^9) and back, without overflow. */

@@ -7,32 +7,36 @@
 
 #include <stdio.h>
 
+#include "base/state.h"
 #include "cpu/cpu.h"
 
 #define CPU_FIELDS_VERSION 1
 
 enum field_kind {
-	FIELD_UINT,	/* count little-endian integers of size bytes */
+	FIELD_UINT, /* count little-endian integers of size bytes */
 	FIELD_BOOL,
-	FIELD_BYTES,	/* count opaque values of size bytes (vector registers) */
+	FIELD_BYTES, /* count opaque values of size bytes (vector registers) */
 };
 
 enum field_flags {
-	FIELD_DERIVED = 1 << 0,	/* host pointers are never listed; this marks values a loader may recompute */
-	FIELD_NO_DIFF = 1 << 1,	/* may differ between engines that agree (XINUSE tracking, counters of time) */
+	FIELD_DERIVED = 1 << 0, /* host pointers are never listed; this marks values a loader may recompute */
+	FIELD_NO_DIFF = 1 << 1, /* may differ between engines that agree (XINUSE tracking, counters of time) */
 };
 
 struct cpu_field {
 	const char *name;
-	u32 offset;	/* in struct cpu */
-	u16 size;	/* of one element */
+	u32 offset; /* in struct cpu */
+	u16 size;   /* of one element */
 	u16 count;
 	u8 kind, flags;
-	u16 since;	/* table version that introduced it */
+	u16 since; /* table version that introduced it */
 };
 
 /* The table and its length. */
 const struct cpu_field *cpu_fields(size_t *n);
+/* The same for snapshots: its `loaded` checks every rule that executing relies on, and puts right what follows. The
+ * owner then moves the TSC, resets the MMU and drops what the engine keeps. */
+extern const struct state cpu_state;
 /* By name, or NULL. */
 const struct cpu_field *cpu_field_find(const char *name);
 

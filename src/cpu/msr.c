@@ -90,7 +90,7 @@ static bool deadline_write(struct cpu *c, u32 idx, u64 val)
 /* ---- modes and segments
  * ---------------------------------------------------------------------------------------------- */
 
-static u64 efer_valid(const struct cpu *c)
+u64 msr_efer_valid(const struct cpu *c)
 {
 	return EFER_LMA | (cpu_has(c, FEAT_SYSCALL) ? EFER_SCE : 0) | (cpu_has(c, FEAT_LM) ? EFER_LME : 0) |
 	       (cpu_has(c, FEAT_NX) ? EFER_NXE : 0) | (cpu_has(c, FEAT_FFXSR) ? EFER_FFXSR : 0) |
@@ -103,7 +103,7 @@ static bool efer_write(struct cpu *c, u32 idx, u64 val)
 	u64 old = c->efer;
 
 	(void)idx;
-	if ((val & ~efer_valid(c)) || ((c->cr0 & CR0_PG) && ((val ^ old) & EFER_LME)))
+	if ((val & ~msr_efer_valid(c)) || ((c->cr0 & CR0_PG) && ((val ^ old) & EFER_LME)))
 		return false;
 	c->efer = (val & ~EFER_LMA) | (old & EFER_LMA);
 	cpu_update_mode(c);

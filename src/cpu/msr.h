@@ -53,6 +53,7 @@ int msr_write(struct cpu *c, u32 idx, u64 val);
 bool msr_mtrr_read(const struct cpu *c, u32 idx, u64 *val);	/* msr_mtrr.c: false, #GP(0) */
 bool msr_mtrr_write(struct cpu *c, u32 idx, u64 val);
 bool msr_pat_valid(u64 val);
+u64 msr_efer_valid(const struct cpu *c); /* the bits of EFER that this model has */
 
 /* Rewrites this vCPU's kvmclock page; after a restore, or when the TSC or the VM clock has jumped. */
 void kvm_clock_update(struct cpu *c);

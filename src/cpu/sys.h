@@ -24,5 +24,8 @@ static inline bool sys_user(const struct cpu *c)
 int sys_write_cr0(struct cpu *c, u64 val);
 int sys_write_cr3(struct cpu *c, u64 val);
 int sys_write_cr4(struct cpu *c, u64 val);
+/* The bits of CR4 that this model has; may XCR0 be this? */
+u64 sys_cr4_valid(const struct cpu *c);
+bool sys_xcr0_valid(const struct cpu *c, u64 val);
 
 #endif

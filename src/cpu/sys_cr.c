@@ -113,7 +113,7 @@ int sys_write_cr3(struct cpu *c, u64 val)
 /* ---- CR4 ------------------------------------------------------------------------------------------------------------
  */
 
-static u64 cr4_valid(const struct cpu *c)
+u64 sys_cr4_valid(const struct cpu *c)
 {
 	static const struct {
 		u16 feature;
@@ -138,7 +138,7 @@ static bool cr4_allowed(const struct cpu *c, u64 val)
 {
 	u64 changed = c->cr4 ^ val;
 
-	if (val & ~cr4_valid(c))
+	if (val & ~sys_cr4_valid(c))
 		return false;
 	if ((c->efer & EFER_LMA) && (!(val & CR4_PAE) || (changed & CR4_LA57)))
 		return false;

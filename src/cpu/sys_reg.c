@@ -220,7 +220,7 @@ int sys_xgetbv(struct cpu *c, const struct insn *i)
 }
 
 /* SDM 1, 13.3: x87 always; AVX needs SSE; the three parts of AVX-512 come together and need AVX. */
-static bool xcr0_valid(const struct cpu *c, u64 val)
+bool sys_xcr0_valid(const struct cpu *c, u64 val)
 {
 	if ((val & ~c->model->xcr0_mask) || !(val & XCR0_X87))
 		return false;
@@ -234,7 +234,7 @@ int sys_xsetbv(struct cpu *c, const struct insn *i)
 	(void)i;
 	if (!(c->cr4 & CR4_OSXSAVE))
 		return cpu_ud(c);
-	if (sys_user(c) || (u32)c->r[RCX] || !xcr0_valid(c, edx_eax(c)))
+	if (sys_user(c) || (u32)c->r[RCX] || !sys_xcr0_valid(c, edx_eax(c)))
 		return cpu_gp(c, 0);
 	c->xcr0 = edx_eax(c);
 	cpu_update_mode(c);

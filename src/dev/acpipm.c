@@ -243,3 +243,16 @@ void acpipm_free(struct acpipm *p)
 	timer_arm(&p->timer, CLOCK_NEVER);
 	free(p);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct acpipm
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, pm1_sts),	      STATE_UINT(S, pm1_en),	STATE_UINT(S, pm1_cnt), STATE_UINT(S, gpe_sts),
+	STATE_UINT(S, gpe_en),	      STATE_UINT(S, gpe_lines), STATE_UINT(S, apm_cmd), STATE_UINT(S, apm_sts),
+	STATE_UINT(S, overflow_seen), STATE_TIMER(S, timer),
+};
+#undef S
+
+const struct state acpipm_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

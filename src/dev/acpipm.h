@@ -7,6 +7,7 @@
 #define DEV_ACPIPM_H
 
 #include "base/clock.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
@@ -45,5 +46,7 @@ void acpipm_set_base(struct acpipm *p, u16 base);
 void acpipm_press_power(struct acpipm *p);
 /* struct irq target: general purpose event inputs 0 to 15. */
 void acpipm_set_gpe(void *acpipm, unsigned input, bool level);
+
+extern const struct state acpipm_state;
 
 #endif

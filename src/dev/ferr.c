@@ -65,3 +65,16 @@ void ferr_free(struct ferr *f)
 {
 	free(f);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct ferr
+static const struct state_field state_fields[] = {
+	STATE_BOOL(S, ferr),
+	STATE_BOOL(S, ignne),
+	STATE_BOOL(S, pending),
+};
+#undef S
+
+const struct state ferr_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

@@ -5,6 +5,7 @@
 #ifndef DEV_FERR_H
 #define DEV_FERR_H
 
+#include "base/state.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
 
@@ -18,5 +19,7 @@ void ferr_free(struct ferr *f);
 void ferr_reset(struct ferr *f);
 /* The bootstrap processor's FERR#; answers whether IGNNE# is asserted. */
 bool ferr_set(struct ferr *f, bool asserted);
+
+extern const struct state ferr_state;
 
 #endif

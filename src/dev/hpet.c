@@ -356,3 +356,37 @@ void hpet_free(struct hpet *h)
 		timer_arm(&h->t[i].timer, CLOCK_NEVER);
 	free(h);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct hpet
+static const struct state_field state_fields[] = {
+	STATE_RANGE(S, config, 0, CONF_ENABLE | CONF_LEGACY),
+	STATE_RANGE(S, isr, 0, BIT(HPET_TIMERS) - 1),
+	STATE_UINT(S, stopped_at),
+	STATE_UINT(S, base_ns),
+	STATE_BOOL(S, pit_level),
+	STATE_BOOL(S, rtc_level),
+	STATE_EACH(S, t, config),
+	STATE_EACH(S, t, comparator),
+	STATE_EACH(S, t, period),
+	STATE_EACH(S, t, fsb),
+	STATE_EACH(S, t, armed_from),
+	STATE_EACH_TIMER(S, t, timer),
+};
+#undef S
+
+static int state_loaded(void *object, struct err *e)
+{
+	const struct hpet *h = object;
+
+	for (unsigned i = 0; i < HPET_TIMERS; i++)
+		if (h->t[i].config & ~(u64)TN_WRITABLE)
+			return err_set(e, "HPET timer %u has bits set that cannot be", i);
+	if (h->base_ns > clock_ns(h->clock))
+		return err_set(e, "the HPET's counter began after now");
+	return 0;
+}
+
+const struct state hpet_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields), .loaded = state_loaded };

@@ -6,6 +6,7 @@
 #define DEV_HPET_H
 
 #include "base/clock.h"
+#include "base/state.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
 
@@ -50,5 +51,7 @@ void hpet_free(struct hpet *h);
 void hpet_reset(struct hpet *h);
 /* struct irq target for the PIT's and the RTC's outputs: passed on to irq0 and irq8 unless legacy replacement is on. */
 void hpet_legacy_irq(void *hpet, unsigned input, bool level);
+
+extern const struct state hpet_state;
 
 #endif

@@ -307,3 +307,61 @@ void i8042_free(struct i8042 *k)
 {
 	free(k);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct i8042
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, status),
+	STATE_UINT(S, config),
+	STATE_UINT(S, outport),
+	STATE_BYTES(S, ram),
+	STATE_UINT(S, obuf),
+	STATE_UINT(S, pending),
+	STATE_BYTES(S, kbd.q.byte),
+	STATE_RANGE(S, kbd.q.head, 0, PS2_QUEUE - 1),
+	STATE_RANGE(S, kbd.q.count, 0, PS2_QUEUE),
+	STATE_UINT(S, kbd.q.last),
+	STATE_UINT(S, kbd.pending),
+	STATE_UINT(S, kbd.leds),
+	STATE_UINT(S, kbd.scan_set),
+	STATE_UINT(S, kbd.typematic),
+	STATE_BOOL(S, kbd.scanning),
+	STATE_BYTES(S, mouse.q.byte),
+	STATE_RANGE(S, mouse.q.head, 0, PS2_QUEUE - 1),
+	STATE_RANGE(S, mouse.q.count, 0, PS2_QUEUE),
+	STATE_UINT(S, mouse.q.last),
+	STATE_UINT(S, mouse.pending),
+	STATE_UINT(S, mouse.rate),
+	STATE_UINT(S, mouse.resolution),
+	STATE_BYTES(S, mouse.history),
+	STATE_RANGE(S, mouse.id, 0, 4),
+	STATE_UINT(S, mouse.buttons),
+	STATE_BOOL(S, mouse.scaling),
+	STATE_BOOL(S, mouse.remote),
+	STATE_BOOL(S, mouse.wrap),
+	STATE_BOOL(S, mouse.reporting),
+	STATE_UINT(S, mouse.dx),
+	STATE_UINT(S, mouse.dy),
+	STATE_UINT(S, mouse.dz),
+	STATE_BOOL(S, break_next),
+};
+#undef S
+
+/* As ps2_mouse_move() keeps it. */
+static bool movement_ok(s32 d)
+{
+	return d >= -32768 && d <= 32767;
+}
+
+static int state_loaded(void *object, struct err *e)
+{
+	const struct ps2_mouse *m = &((const struct i8042 *)object)->mouse;
+
+	if (!movement_ok(m->dx) || !movement_ok(m->dy) || !movement_ok(m->dz))
+		return err_set(e, "the mouse has moved further than it can");
+	return 0;
+}
+
+const struct state i8042_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields), .loaded = state_loaded };

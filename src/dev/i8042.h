@@ -4,6 +4,7 @@
 #ifndef DEV_I8042_H
 #define DEV_I8042_H
 
+#include "base/state.h"
 #include "dev/dev.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
@@ -58,5 +59,7 @@ void i8042_post(struct i8042 *k);
 bool i8042_key(struct i8042 *k, const u8 *set2, unsigned n);
 /* Movement to the right and up, wheel away from the user, buttons: bit 0 left, 1 right, 2 middle, 3 and 4 extra. */
 void i8042_mouse_move(struct i8042 *k, int dx, int dy, int dz, unsigned buttons);
+
+extern const struct state i8042_state;
 
 #endif

@@ -461,3 +461,34 @@ void i8254_free(struct i8254 *p)
 	timer_arm(&p->timer, CLOCK_NEVER);
 	free(p);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct i8254
+static const struct state_field state_fields[] = {
+	STATE_EACH(S, ch, control),
+	STATE_EACH_BOOL(S, ch, gate),
+	STATE_EACH_BOOL(S, ch, programmed),
+	STATE_EACH_BOOL(S, ch, null_count),
+	STATE_EACH_BOOL(S, ch, counting),
+	STATE_EACH_BOOL(S, ch, strobed),
+	STATE_EACH_BOOL(S, ch, frozen),
+	STATE_EACH_BOOL(S, ch, write_high),
+	STATE_EACH_BOOL(S, ch, read_high),
+	STATE_EACH_BOOL(S, ch, status_latched),
+	STATE_EACH_BOOL(S, ch, count_latched),
+	STATE_EACH(S, ch, latched_status),
+	STATE_EACH(S, ch, write_low),
+	STATE_EACH(S, ch, latch),
+	STATE_EACH_RANGE(S, ch, count, 1, 65536),
+	STATE_EACH_RANGE(S, ch, reload, 1, 65536),
+	STATE_EACH_RANGE(S, ch, start, 0, BIT(62)),
+	STATE_EACH(S, ch, switch_at),
+	STATE_EACH(S, ch, elapsed),
+	STATE_RANGE(S, port61, 0, 15),
+	STATE_TIMER(S, timer),
+};
+#undef S
+
+const struct state i8254_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

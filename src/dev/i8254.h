@@ -5,6 +5,7 @@
 #define DEV_I8254_H
 
 #include "base/clock.h"
+#include "base/state.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
 
@@ -46,5 +47,7 @@ void i8254_reset(struct i8254 *p);
 void i8254_post(struct i8254 *p);
 /* OUT of a channel as it is now. */
 bool i8254_out(struct i8254 *p, unsigned channel);
+
+extern const struct state i8254_state;
 
 #endif

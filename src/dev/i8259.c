@@ -354,3 +354,30 @@ void i8259_free(struct i8259 *p)
 {
 	free(p);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct i8259
+static const struct state_field state_fields[] = {
+	STATE_EACH(S, chip, irr),
+	STATE_EACH(S, chip, imr),
+	STATE_EACH(S, chip, isr),
+	STATE_EACH(S, chip, lines),
+	STATE_EACH(S, chip, elcr),
+	STATE_EACH(S, chip, icw2),
+	STATE_EACH(S, chip, icw3),
+	STATE_EACH(S, chip, icw4),
+	STATE_EACH_RANGE(S, chip, init_step, 0, 4),
+	STATE_EACH_BOOL(S, chip, need_icw4),
+	STATE_EACH_BOOL(S, chip, single),
+	STATE_EACH_RANGE(S, chip, lowest, 0, 7),
+	STATE_EACH_BOOL(S, chip, rotate_aeoi),
+	STATE_EACH_BOOL(S, chip, special_mask),
+	STATE_EACH_BOOL(S, chip, poll),
+	STATE_EACH_BOOL(S, chip, read_isr),
+	STATE_BOOL(S, intr_level),
+};
+#undef S
+
+const struct state i8259_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

@@ -5,6 +5,7 @@
 #ifndef DEV_I8259_H
 #define DEV_I8259_H
 
+#include "base/state.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
 
@@ -44,5 +45,7 @@ bool i8259_intr(const struct i8259 *p);
 void i8259_set_elcr(struct i8259 *p, u16 mask);
 /* And: vectors 0x08 and 0x70, everything masked. */
 void i8259_post(struct i8259 *p);
+
+extern const struct state i8259_state;
 
 #endif

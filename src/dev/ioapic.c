@@ -180,3 +180,17 @@ void ioapic_free(struct ioapic *a)
 {
 	free(a);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct ioapic
+static const struct state_field state_fields[] = {
+	STATE_ARRAY(S, rte),
+	STATE_RANGE(S, lines, 0, (1u << IOAPIC_PINS) - 1),
+	STATE_UINT(S, select),
+	STATE_UINT(S, id),
+};
+#undef S
+
+const struct state ioapic_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

@@ -4,6 +4,7 @@
 #ifndef DEV_IOAPIC_H
 #define DEV_IOAPIC_H
 
+#include "base/state.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
 
@@ -25,5 +26,7 @@ void ioapic_reset(struct ioapic *a);
 void ioapic_set_irq(void *ioapic, unsigned input, bool level);
 /* The EOI broadcast of a local APIC for a level-triggered vector (SDM 3A 11.8.5). */
 void ioapic_eoi(struct ioapic *a, u8 vector);
+
+extern const struct state ioapic_state;
 
 #endif

@@ -18,3 +18,14 @@ struct irq irqor_input(struct irqor *g, unsigned n)
 {
 	return (struct irq){ .set = irqor_set, .chip = g, .input = n };
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct irqor
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, levels),
+};
+#undef S
+
+const struct state irqor_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

@@ -4,6 +4,7 @@
 #ifndef DEV_IRQOR_H
 #define DEV_IRQOR_H
 
+#include "base/state.h"
 #include "dev/irq.h"
 
 struct irqor {
@@ -13,5 +14,7 @@ struct irqor {
 
 /* The input n (0 to 31) of the gate as a line to give away. */
 struct irq irqor_input(struct irqor *g, unsigned n);
+
+extern const struct state irqor_state;
 
 #endif

@@ -417,3 +417,35 @@ void mc146818_free(struct mc146818 *r)
 	timer_arm(&r->periodic, CLOCK_NEVER);
 	free(r);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct mc146818
+static const struct state_field state_fields[] = {
+	STATE_BYTES(S, ram),
+	STATE_RANGE(S, index, 0, 0x7f),
+	STATE_RANGE(S, index_hi, 0, 0x7f),
+	STATE_BOOL(S, nmi_masked),
+	STATE_UINT(S, offset_s),
+	STATE_RANGE(S, offset_ns, 0, NS_PER_SEC - 1),
+	STATE_UINT(S, div_start_ns),
+	STATE_RANGE(S, seen_second, 0, BIT(40)),
+	STATE_UINT(S, seen_period),
+	STATE_TIMER(S, update),
+	STATE_TIMER(S, periodic),
+};
+#undef S
+
+/* The calendar of a snapshot is some time in the next millennia, and began to count before now. */
+static int state_loaded(void *object, struct err *e)
+{
+	const struct mc146818 *r = object;
+	s64 limit = (s64)BIT(38);
+
+	if (r->offset_s > limit || r->offset_s < -limit || r->div_start_ns > clock_ns(r->clock))
+		return err_set(e, "the clock chip's calendar is out of range");
+	return 0;
+}
+
+const struct state mc146818_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields), .loaded = state_loaded };

@@ -5,6 +5,7 @@
 #define DEV_MC146818_H
 
 #include "base/clock.h"
+#include "base/state.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
 
@@ -36,5 +37,7 @@ void mc146818_free(struct mc146818 *r);
 /* RESET# (data sheet): interrupt enables and flags fall; time and CMOS stay. */
 void mc146818_reset(struct mc146818 *r);
 bool mc146818_nmi_masked(const struct mc146818 *r);
+
+extern const struct state mc146818_state;
 
 #endif

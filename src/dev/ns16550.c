@@ -471,3 +471,43 @@ void ns16550_free(struct ns16550 *u)
 	timer_arm(&u->listen, CLOCK_NEVER);
 	free(u);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct ns16550
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, ier),
+	STATE_UINT(S, lcr),
+	STATE_UINT(S, mcr),
+	STATE_UINT(S, lsr),
+	STATE_UINT(S, msr),
+	STATE_UINT(S, scr),
+	STATE_UINT(S, fcr),
+	STATE_UINT(S, divisor),
+	STATE_BOOL(S, thre_pending),
+	STATE_BOOL(S, timeout),
+	STATE_RANGE(S, polls, 0, POLLS),
+	STATE_BYTES(S, rx_errors),
+	STATE_BYTES(S, rx),
+	STATE_BYTES(S, tx),
+	STATE_RANGE(S, rx_head, 0, UART_FIFO - 1),
+	STATE_RANGE(S, rx_count, 0, UART_FIFO),
+	STATE_RANGE(S, tx_count, 0, UART_FIFO),
+	STATE_TIMER(S, timer),
+	STATE_TIMER(S, listen),
+	STATE_BOOL(S, enabled),
+	STATE_BOOL(S, open),
+};
+#undef S
+
+/* What waited for the old far end goes to the new one. */
+static void state_go_on(void *object)
+{
+	struct ns16550 *u = object;
+
+	backend_drained(u);
+	chardev_kick_input(u->backend);
+}
+
+const struct state ns16550_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields), .go_on = state_go_on };

@@ -9,6 +9,7 @@
 #define DEV_NS16550_H
 
 #include "base/clock.h"
+#include "base/state.h"
 #include "chardev/chardev.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
@@ -38,5 +39,7 @@ struct ns16550 *ns16550_new(struct mem *m, u16 base, const struct clock *clock, 
 			    struct chardev *backend, struct err *e);
 void ns16550_free(struct ns16550 *u);
 void ns16550_reset(struct ns16550 *u);
+
+extern const struct state ns16550_state;
 
 #endif

@@ -250,6 +250,12 @@ void pci_config_put(struct pci_bus *b, u8 devfn, unsigned off, u32 val, unsigned
 		d->ops->config_written(d, off, size);
 }
 
+void pci_restored(struct pci_dev *d)
+{
+	update_intx(d);
+	update_all_bars(d->bus);
+}
+
 int pci_register_device(struct pci_bus *b, struct pci_dev *d, u8 devfn, const struct pci_ident *id,
 			const struct pci_dev_ops *ops, void *opaque, struct err *e)
 {

@@ -9,6 +9,7 @@
 #ifndef DEV_PCI_H
 #define DEV_PCI_H
 
+#include "base/state.h"
 #include "dev/irq.h"
 #include "dev/resetctl.h"
 #include "mem/mem.h"
@@ -171,5 +172,10 @@ int pci_assign(struct pci_bus *b, u64 mem_base, u64 mem_end, u32 io_base, u32 io
 bool pci_msix_access(struct pci_bar *bar, u64 off, unsigned size, u64 *val, bool write);
 void pci_msi_written(struct pci_dev *d, unsigned off, unsigned size);
 void pci_msi_reset(struct pci_dev *d);
+
+/* pci_state.c: the parts of the bus and its devices. */
+int pci_each_state(struct pci_bus *b, state_fn *fn, void *opaque);
+/* For it: config space was put back; wires and windows follow. */
+void pci_restored(struct pci_dev *d);
 
 #endif

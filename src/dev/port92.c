@@ -53,3 +53,14 @@ void port92_free(struct port92 *p)
 {
 	free(p);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct port92
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, value),
+};
+#undef S
+
+const struct state port92_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

@@ -4,6 +4,7 @@
 #ifndef DEV_PORT92_H
 #define DEV_PORT92_H
 
+#include "base/state.h"
 #include "dev/dev.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
@@ -17,5 +18,7 @@ struct port92 {
 struct port92 *port92_new(struct mem *m, struct irq a20, struct call reset, struct err *e);
 void port92_free(struct port92 *p);
 void port92_reset(struct port92 *p);
+
+extern const struct state port92_state;
 
 #endif

@@ -32,3 +32,14 @@ void resetctl_write(struct resetctl *r, u8 v)
 	else
 		call_make(&r->reset, v & FULL_RST ? RESET_POWER : RESET_HARD);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct resetctl
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, value),
+};
+#undef S
+
+const struct state resetctl_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

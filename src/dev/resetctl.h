@@ -5,6 +5,7 @@
 #ifndef DEV_RESETCTL_H
 #define DEV_RESETCTL_H
 
+#include "base/state.h"
 #include "dev/dev.h"
 
 struct resetctl {
@@ -16,5 +17,7 @@ void resetctl_init(struct resetctl *r, struct call reset);
 void resetctl_reset(struct resetctl *r);
 u8 resetctl_read(const struct resetctl *r);
 void resetctl_write(struct resetctl *r, u8 v);
+
+extern const struct state resetctl_state;
 
 #endif

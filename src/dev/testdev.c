@@ -86,3 +86,15 @@ void testdev_free(struct testdev *t)
 {
 	free(t);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct testdev
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, scratch),
+	STATE_BYTES(S, window),
+};
+#undef S
+
+const struct state testdev_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

@@ -10,6 +10,7 @@
 #ifndef DEV_TESTDEV_H
 #define DEV_TESTDEV_H
 
+#include "base/state.h"
 #include "dev/dev.h"
 #include "dev/irq.h"
 #include "mem/mem.h"
@@ -26,5 +27,7 @@ struct testdev {
 
 struct testdev *testdev_new(struct mem *m, const struct irq lines[TESTDEV_LINES], struct call flush, struct err *e);
 void testdev_free(struct testdev *t);
+
+extern const struct state testdev_state;
 
 #endif
