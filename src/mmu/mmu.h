@@ -23,6 +23,12 @@ struct fetch_tlbe {
 /* The head of struct mmu: what the inline hit path of fetches needs. */
 struct mmu_hot {
 	const struct fetch_tlbe *fetch;	/* the array for the current privilege */
+	/* For engines that remember what they found at a linear address: other for each space and privilege, in the bits
+	 * that canonical addresses repeat. fetch_dropped tells of a page whose translation may not be used any more, of
+	 * all with lin ~0, when numbers of spaces are given anew. */
+	u64 salt;
+	void (*fetch_dropped)(void *opaque, u64 lin);
+	void *opaque;
 };
 
 /* Page-table geometry of the address space in force. */

@@ -35,6 +35,13 @@ static void empty(struct mmu *u)
 	memset(u->l2, 0, sizeof(u->l2));
 	u->gid = 1;
 	u->floor = u->next_id = 2;
+	if (u->hot.fetch_dropped)
+		u->hot.fetch_dropped(u->hot.opaque, ~0ull);
+}
+
+static void take_salt(struct mmu *u)
+{
+	u->hot.salt = (u64)u->c->ctx << 48 | (u64)(u->c->d.cpl == 3) << 60;
 }
 
 /* Makes the space that CR3 names the current one. */
@@ -50,6 +57,7 @@ static void select_space(struct mmu *u)
 		*id = u->next_id++;
 	}
 	c->ctx = *id;
+	take_salt(u);
 }
 
 void tlb_flush_all(struct mmu *u)
@@ -136,6 +144,8 @@ static void l1_drop(struct mmu *u, u64 lin)
 		if (!((e->tag ^ lin) & PAGE_MASK))
 			e->tag = TLB_NO_TAG;
 	}
+	if (u->hot.fetch_dropped)
+		u->hot.fetch_dropped(u->hot.opaque, lin);
 }
 
 /* INVLPG: the current space's and global translations of the page that holds lin. */
@@ -346,6 +356,8 @@ void tlb_op_mode_changed(struct cpu *c)
 	if (unlikely(paging_changed(u))) {
 		take_registers(u);
 		tlb_flush_all(u);
+		if (u->hot.fetch_dropped)
+			u->hot.fetch_dropped(u->hot.opaque, ~0ull);
 	} else if (c->cr3 != u->cr3) {
 		if (c->cr4 & CR4_PCIDE)
 			select_space(u);
@@ -354,6 +366,7 @@ void tlb_op_mode_changed(struct cpu *c)
 	}
 	u->armed = (c->dr[7] & DR7_ENABLES) && debug_data_armed(c);
 	u->hot.fetch = u->fetch[user];
+	take_salt(u);
 	if (unlikely(u->armed || (user && (c->cr0 & CR0_AM) && (c->rflags & FLAG_AC))))
 		c->tlb = (struct tlbe *)never;
 	else

@@ -59,6 +59,8 @@ void blocks_free(struct interp *in)
 void block_unlink(struct interp *in, struct block *b)
 {
 	b->succ[0] = b->succ[1] = in->nowhere;
+	if (in->hooks)
+		in->hooks->unlinked(in, b);
 }
 
 /* ---- lookup --------------------------------------------------------------------------------------------------- */
@@ -176,12 +178,13 @@ void blocks_add(struct interp *in, struct block *b)
 
 /* ---- loss ----------------------------------------------------------------------------------------------------- */
 
-/* The block being executed must not go on past the current instruction. */
+/* The block being executed must not go on past the current instruction. One that covers others may be what runs while
+ * one of these is at work. */
 static void stop_if_running(struct interp *in, const struct block *b)
 {
 	const void *end = in->cpu->block_end;
 
-	if (end > (const void *)b->insn && end <= (const void *)(b->insn + b->n))
+	if (b->cover > b->bytes || (end > (const void *)b->insn && end <= (const void *)(b->insn + b->n)))
 		in->cpu->block_end = NULL;
 }
 
@@ -200,6 +203,8 @@ static void block_drop(struct interp *in, struct block *b)
 	unhash(in, b);
 	b->key = KEY_DEAD;
 	block_unlink(in, b);
+	if (in->hooks)
+		in->hooks->dropped(in, b);
 	counter_inc(in->cpu->counters, CNT_BLOCKS_DROPPED);
 }
 
@@ -210,9 +215,9 @@ static void frame_drop(struct interp *in, struct frame *f, u64 gpa, unsigned len
 
 	f->granules = 0;
 	while ((b = *p)) {
-		u64 own = granules_of(b->gpa, b->bytes);
+		u64 own = granules_of(b->gpa, b->cover);
 
-		if (len ? b->gpa < gpa + len && gpa < b->gpa + b->bytes : own & granules) {
+		if (len ? b->gpa < gpa + len && gpa < b->gpa + b->cover : own & granules) {
 			*p = b->frame_next;
 			block_drop(in, b);
 			continue;

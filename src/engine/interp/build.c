@@ -62,10 +62,11 @@ static struct block *block_make(struct interp *in, const u8 *host, u64 gpa)
 
 	if (!b)
 		return NULL;
-	*b = (struct block){ .gpa = gpa, .key = in->cpu->d.block_key, .code = in->no_code };
+	*b = (struct block){ .gpa = gpa, .key = (u16)in->cpu->d.block_key, .code = in->no_code };
 	block_unlink(in, b);
 	decode_sampled(in, b, host, (unsigned)(PAGE_SIZE - (gpa & ~PAGE_MASK)));
 	b->end = b->insn + b->n;
+	b->cover = b->bytes;
 	blocks_add(in, b);
 	return b;
 }

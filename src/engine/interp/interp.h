@@ -24,11 +24,12 @@
 #include "engine/engine.h"
 
 #define BLOCK_INSNS 32
-#define KEY_DEAD 0xffffffffu
+#define KEY_DEAD 0xffffu
 
 struct block {
-	u64 gpa; /* of the first byte */
-	u32 key; /* cpu_derived.block_key, or KEY_DEAD */
+	u64 gpa;   /* of the first byte */
+	u16 key;   /* cpu_derived.block_key, or KEY_DEAD */
+	u16 cover; /* bytes from gpa on that its code depends on: its own or, translated with what follows, more */
 	u16 bytes;
 	u8 n;		       /* instructions; 0: the first one cannot be in a block */
 	u8 heat;	       /* times run before it was translated */
@@ -79,6 +80,9 @@ struct interp_hooks {
 	int (*run_chain)(struct interp *in, struct block *b, u64 stop, struct chain_end *last);
 	/* All blocks are gone. */
 	void (*flushed)(struct interp *in);
+	/* No link of b may be followed; b must not be entered any more. */
+	void (*unlinked)(struct interp *in, struct block *b);
+	void (*dropped)(struct interp *in, struct block *b);
 };
 
 struct interp {

@@ -40,27 +40,28 @@ void gen_cold_if(struct gen *g, unsigned cc)
 	*c = (struct cold){ .from = emit_forward(&g->e, cc), .k = (u8)g->k, .off = g->next, .bias = g->bias };
 }
 
-/* The library executes instruction k; r[R_RIP] is ahead by bias and has to be by off. */
+/* The library executes instruction k; r[R_RIP] is ahead by bias and has to be by off, and is so afterwards. */
 static void emit_call(struct gen *g, unsigned k, unsigned off, unsigned bias)
 {
-	if (off != bias)
-		emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)(off - bias));
-	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)&g->b->insn[k] | k);
+	emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)(off - bias));
+	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)g->insn[k] | k);
 	emit8(&g->e, 0xe8);
 	g->e.p += 4;
 	emit_patch(g->e.p - 4, g->t->hand_over);
 }
-_Static_assert(sizeof(struct insn) == 64 && BLOCK_INSNS <= 64, "an instruction's number fits below its address");
+_Static_assert(sizeof(struct insn) == 64 && CODE_INSNS <= 64, "an instruction's number fits below its address");
 
 static void gen_call(struct gen *g)
 {
 	gen_flags_save(g);
 	emit_call(g, g->k, g->next, g->bias);
-	g->bias = g->next;
 	g->flags = FLAGS_MEM;
 	if (g->i->flags & INSN_END) {
-		gen_count(g);
+		gen_count(g, g->k + 1);
 		gen_lookup(g);
+		g->ended = true;
+	} else {
+		emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)(g->next - g->bias));
 	}
 	counter_inc(g->t->in.cpu->counters, CNT_TRANSLATED_CALLS);
 }
@@ -81,7 +82,7 @@ static void gen_insn(struct gen *g)
 		gen_flags_save(g);
 		g->flags = FLAGS_MEM;
 	}
-	for (; n < g->n_cold && !g->ended; n++) {
+	for (; n < g->n_cold && !g->ended && !(i->flags & INSN_END); n++) {
 		g->cold[n].back = g->e.p;
 		g->cold[n].host_flags = g->flags != FLAGS_MEM;
 	}
@@ -92,33 +93,93 @@ static void gen_cold(struct gen *g, const struct cold *c)
 	emit_patch(c->from, g->e.p);
 	emit_call(g, c->k, c->off, c->bias);
 	if (!c->back) {
-		gen_count(g);
+		gen_count(g, c->k + 1);
 		gen_lookup(g);
 		return;
 	}
-	if (c->off != c->bias)
-		emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)(c->off - c->bias));
+	emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)(c->off - c->bias));
 	if (c->host_flags)
 		load_flags(&g->e);
 	emit_jump(&g->e, CC_ALWAYS, c->back);
 }
 
+/* The block that begins behind m's last instruction, if code can go on with it there. */
+static const struct block *following(const struct gen *g, const struct block *m)
+{
+	const struct insn *last = &m->insn[m->n - 1];
+	u64 gpa = g->b->gpa + g->next;
+	const struct block *n;
+
+	if (!gen_opt(g, OPT_SUPER) || !gen_long64(g) || (gpa ^ g->b->gpa) >> PAGE_SHIFT || !gen_is_jcc(g, last))
+		return NULL;
+	n = blocks_find(&g->t->in, gpa, g->b->key);
+	return n && n->n && g->k + n->n < CODE_INSNS ? n : NULL;
+}
+
+/* Instructions of m; the block that the code goes on with or NULL. */
+static const struct block *gen_member(struct gen *g, const struct block *m)
+{
+	const struct block *then = NULL;
+
+	for (const struct insn *i = m->insn; i < m->insn + m->n; i++, g->k++) {
+		g->i = g->insn[g->k] = i;
+		g->next += i->len;
+		if (i == &m->insn[m->n - 1])
+			then = following(g, m);
+		g->more = then;
+		gen_insn(g);
+	}
+	return then;
+}
+
+/* The head is in front of code. */
+static void gen_finish(struct gen *g, u8 *code, u8 *gone)
+{
+	struct code_head *h = (struct code_head *)(void *)code - 1;
+	struct translate *t = g->t;
+
+	*h = (struct code_head){ .first = g->first_link, .n = t->n_links - g->first_link, .gone = (u32)(gone - t->rw) };
+	t->used = ALIGN_UP((size_t)(g->e.p - t->rw), (size_t)16);
+	g->b->code = code_rx(t, code);
+	g->b->cover = (u16)g->next;
+	for (u32 n = g->first_link; n < t->n_links; n++) {
+		struct link *l = &t->links[n];
+		const struct block *to = blocks_find(&t->in, (g->b->gpa & PAGE_MASK) + l->to, g->b->key);
+
+		if (to)
+			links_set(t, l, to);
+	}
+	counter_inc(t->in.cpu->counters, CNT_TRANSLATED_BLOCKS);
+}
+
+/* At the start, before anything is changed: r[R_RIP] is made whole. */
+static u8 *gen_gone(struct gen *g)
+{
+	u8 *at = g->e.p;
+
+	emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)g->bias);
+	emit_jump(&g->e, CC_ALWAYS, g->t->cold);
+	return at;
+}
+
 void gen_block(struct translate *t, struct block *b)
 {
-	struct gen g = { .t = t, .b = b, .e = { .p = t->rw + t->used }, .flags = FLAGS_MEM };
-	u8 *start = g.e.p;
+	struct gen g = { .t = t, .b = b, .flags = FLAGS_MEM, .first_link = t->n_links };
+	const struct block *m = b;
+	u8 *gone, *code;
 
-	thunks_look(t, &g.e);
-	for (g.k = 0; g.k < b->n; g.k++) {
-		g.i = &b->insn[g.k];
-		g.next += g.i->len;
-		gen_insn(&g);
-	}
-	if (!(b->insn[b->n - 1].flags & INSN_END))
-		gen_fall_through(&g);
+	g.bias = -(unsigned)(b->gpa & (PAGE_SIZE - 1));
+	g.e.p = t->rw + t->used;
+	gone = gen_gone(&g);
+	g.e.p = code = t->rw + ALIGN_UP((size_t)(g.e.p - t->rw) + sizeof(struct code_head), (size_t)16);
+	thunks_look(&g.e, gone);
+	while (m)
+		m = gen_member(&g, m);
+	if (!g.ended)
+		gen_fall_through(&g, g.k);
+	gen_arms(&g);
 	for (unsigned n = 0; n < g.n_cold; n++)
 		gen_cold(&g, &g.cold[n]);
-	t->used = ALIGN_UP((size_t)(g.e.p - t->rw), (size_t)16);
-	b->code = code_rx(t, start);
-	counter_inc(t->in.cpu->counters, CNT_TRANSLATED_BLOCKS);
+	gen_link_stubs(&g);
+	gen_finish(&g, code, gone);
 }

@@ -19,18 +19,32 @@ struct cold {
 	unsigned off, bias;
 };
 
-#define MAX_COLD (4 * BLOCK_INSNS)
+/* What a conditional branch that is taken goes on with, behind the code of those that are not. */
+struct arm {
+	u8 *from;
+	const struct insn *i;
+	u8 k;
+	unsigned next;
+	enum flags_at flags;
+};
+
+#define CODE_INSNS 64 /* in the code of a block and of what follows it */
+#define MAX_COLD (4 * CODE_INSNS)
 
 struct gen {
 	struct translate *t;
 	struct block *b;
 	struct emit e;
 	const struct insn *i; /* being translated */
-	unsigned k;	      /* its number */
+	unsigned k;	      /* its number: the code has retired so many before it */
 	unsigned next;	      /* offset of the following instruction from the block's start */
-	unsigned bias;	      /* r[R_RIP] is ahead of the block's start by this */
+	unsigned bias; /* r[R_RIP] is ahead of the block's start by this, modulo 2^32: less its place in the frame */
 	enum flags_at flags;
 	bool ended; /* the block's end has been emitted */
+	bool more;  /* the code goes on behind this instruction if it does not branch */
+	unsigned first_link, n_arms;
+	struct arm arm[CODE_INSNS];
+	const struct insn *insn[CODE_INSNS];
 	unsigned n_cold;
 	struct cold cold[MAX_COLD];
 };
@@ -84,11 +98,16 @@ void gen_probe(struct gen *g, unsigned size, bool write);
 bool gen_integer(struct gen *g);
 bool gen_stack(struct gen *g);
 bool gen_flow(struct gen *g);
-/* The block ends here and goes on to what follows it. */
-void gen_fall_through(struct gen *g);
+/* Is i a conditional branch that gen_flow() translates? */
+bool gen_is_jcc(const struct gen *g, const struct insn *i);
+/* The code ends here, n instructions retired, and goes on to what follows it. */
+void gen_fall_through(struct gen *g, unsigned n);
 /* r[R_RIP] and icount are right: on to the block there, found by lookup. */
 void gen_lookup(struct gen *g);
-/* icount at the block's end. */
-void gen_count(struct gen *g);
+/* icount where the code is left behind n instructions. */
+void gen_count(struct gen *g, unsigned n);
+/* The arms of conditional branches; where unlinked jumps lead to. */
+void gen_arms(struct gen *g);
+void gen_link_stubs(struct gen *g);
 
 #endif

@@ -4,9 +4,9 @@
 #include "cpu/optab.h"
 #include "engine/translate/gen.h"
 
-void gen_count(struct gen *g)
+void gen_count(struct gen *g, unsigned n)
 {
-	emit_alu_imm(&g->e, 8, ALU_ADD, CPU(icount), g->b->n);
+	emit_alu_imm(&g->e, 8, ALU_ADD, CPU(icount), (s32)n);
 }
 
 void gen_lookup(struct gen *g)
@@ -18,42 +18,95 @@ void gen_lookup(struct gen *g)
 	emit_jump(&g->e, CC_ALWAYS, to);
 }
 
-/* On by link n of the block: as the interpreter, only inside the frame. */
-static void gen_link(struct gen *g, unsigned n, bool forward)
+/* To the address in R15; flags and icount are saved. */
+static void gen_jump(struct gen *g)
 {
-	if ((g->b->key & BLOCK_KEY_LIMIT) || !gen_opt(g, OPT_LINKS)) {
-		gen_lookup(g);
+	if (gen_long64(g) && gen_opt(g, OPT_LOOKUP) && gen_opt(g, OPT_JUMPS)) {
+		emit_jump(&g->e, CC_ALWAYS, g->t->jump);
 		return;
 	}
-	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)g->b);
-	emit_load(&g->e, H_R15, mem(H_R14, (s32)(offsetof(struct block, succ) + 8 * n)));
-	emit_mov_imm(&g->e, H_RAX, LEAVE_LINK0 + n);
-	if (!forward || !gen_opt(g, OPT_FORWARD)) {
-		emit_rm(&g->e, 4, 0xff, 4, mem(H_R15, offsetof(struct block, code))); /* jmp [code] */
-		return;
-	}
-	emit_load(&g->e, H_R15, mem(H_R15, offsetof(struct block, code)));
-	emit_alu_imm(&g->e, 8, ALU_ADD, reg(H_R15), (s32)g->t->look);
-	emit_rm(&g->e, 4, 0xff, 4, reg(H_R15)); /* jmp r15 */
+	emit_store(&g->e, guest_at(R_RIP), H_R15);
+	gen_lookup(g);
+}
+
+static s64 place(const struct gen *g, s64 off)
+{
+	return (s64)(g->b->gpa & (PAGE_SIZE - 1)) + off;
 }
 
 static bool in_frame(const struct gen *g, s64 off)
 {
-	s64 at = (s64)(g->b->gpa & (PAGE_SIZE - 1)) + off;
-
-	return at >= 0 && at < (s64)PAGE_SIZE;
+	return place(g, off) >= 0 && place(g, off) < (s64)PAGE_SIZE;
 }
 
-void gen_fall_through(struct gen *g)
+/* Outside 64-bit mode EIP may wrap on the way inside a frame: that goes by lookup. */
+static void gen_link_wrap(struct gen *g, s64 off)
+{
+	u8 *fine;
+
+	emit_load(&g->e, H_R15, guest_at(R_RIP));
+	emit_rm(&g->e, 8, 0x8d, H_R15, mem(H_R15, (s32)place(g, off)));
+	emit_rm(&g->e, 4, 0x8b, H_RAX, reg(H_R15));
+	emit_rm(&g->e, 8, 0x3b, H_RAX, reg(H_R15));
+	fine = emit_forward(&g->e, CC_E);
+	emit_store(&g->e, guest_at(R_RIP), H_RAX);
+	gen_lookup(g);
+	emit_patch(fine, g->e.p);
+}
+
+/* On to the instruction at off, in the same frame. */
+static void gen_link(struct gen *g, s64 off, bool forward)
+{
+	struct translate *t = g->t;
+	struct link *l;
+
+	if ((g->b->key & BLOCK_KEY_LIMIT) || !gen_opt(g, OPT_LINKS)) {
+		emit_load(&g->e, H_R15, guest_at(R_RIP));
+		emit_rm(&g->e, gen_long64(g) ? 8 : 4, 0x8d, H_R15, mem(H_R15, (s32)place(g, off)));
+		emit_store(&g->e, guest_at(R_RIP), H_R15);
+		gen_lookup(g);
+		return;
+	}
+	if (!gen_long64(g))
+		gen_link_wrap(g, off);
+	l = &t->links[t->n_links++];
+	*l = (struct link){ .from = g->b, .to = (u16)place(g, off), .forward = forward };
+	l->site = (u32)(emit_forward(&g->e, CC_ALWAYS) - t->rw);
+}
+
+void gen_link_stubs(struct gen *g)
+{
+	struct translate *t = g->t;
+
+	for (u32 n = g->first_link; n < t->n_links; n++) {
+		struct link *l = &t->links[n];
+
+		l->stub = (u32)(g->e.p - t->rw);
+		emit_patch(t->rw + l->site, g->e.p);
+		emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), l->to);
+		emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)l);
+		emit_mov_imm(&g->e, H_RAX, LEAVE_LINK);
+		emit_jump(&g->e, CC_ALWAYS, t->leave);
+	}
+}
+
+/* R15 = the address d bytes behind the next instruction, cut to 32 bits outside 64-bit mode. */
+static void gen_target(struct gen *g, s64 d)
+{
+	emit_load(&g->e, H_R15, guest_at(R_RIP));
+	emit_rm(&g->e, gen_long64(g) ? 8 : 4, 0x8d, H_R15, mem(H_R15, (s32)(d + g->next - (s32)g->bias)));
+}
+
+void gen_fall_through(struct gen *g, unsigned n)
 {
 	gen_flags_save(g);
-	gen_count(g);
-	if (g->next != g->bias)
-		emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)(g->next - g->bias));
-	if (in_frame(g, g->next))
-		gen_link(g, 0, true);
-	else
-		gen_lookup(g);
+	gen_count(g, n);
+	if (in_frame(g, g->next)) {
+		gen_link(g, g->next, true);
+	} else {
+		gen_target(g, 0);
+		gen_jump(g);
+	}
 	g->ended = true;
 }
 
@@ -70,58 +123,65 @@ static void gen_canonical(struct gen *g)
 	gen_cold_if(g, CC_A);
 }
 
-/* R15 = the address d bytes behind the next instruction, cut to 32 bits outside 64-bit mode. */
-static void gen_target(struct gen *g, s64 d)
+static bool reachable(const struct gen *g, const struct insn *i)
 {
-	emit_load(&g->e, H_R15, guest_at(R_RIP));
-	emit_rm(&g->e, gen_long64(g) ? 8 : 4, 0x8d, H_R15, mem(H_R15, (s32)(d + g->next - g->bias)));
+	s64 d = (s64)i->imm + g->next + PAGE_SIZE;
+
+	return d == (s32)d && (s64)i->imm == (s32)i->imm;
 }
 
-static bool reachable(const struct gen *g)
-{
-	s64 d = (s64)g->i->imm + g->next;
-
-	return d == (s32)d && (s64)g->i->imm == (s32)g->i->imm;
-}
-
-/* The arm of a direct branch that is taken; flags are in memory. */
+/* To where a direct branch leads; flags are in memory. */
 static void gen_taken(struct gen *g)
 {
 	bool near = in_frame(g, (s64)g->i->imm + g->next);
 
-	if (near && gen_long64(g)) {
-		emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)((s64)g->i->imm + g->next - g->bias));
-	} else {
+	if (!near) {
 		gen_target(g, (s64)g->i->imm);
 		if (gen_long64(g))
 			gen_canonical(g);
-		emit_store(&g->e, guest_at(R_RIP), H_R15);
 	}
-	gen_count(g);
+	gen_count(g, g->k + 1);
 	if (near)
-		gen_link(g, 1, (s64)g->i->imm >= 0);
+		gen_link(g, (s64)g->i->imm + g->next, (s64)g->i->imm >= 0);
 	else
-		gen_lookup(g);
+		gen_jump(g);
 }
 
 static bool gen_jcc(struct gen *g)
 {
-	u8 *taken;
-
-	if (!reachable(g))
+	if (!reachable(g, g->i))
 		return false;
-	gen_flags_save(g);
+	if (!g->more)
+		gen_flags_save(g);
 	gen_flags_load(g);
-	taken = emit_forward(&g->e, g->i->opcode & 15);
-	gen_fall_through(g);
-	emit_patch(taken, g->e.p);
-	gen_taken(g);
+	g->arm[g->n_arms++] = (struct arm){ .from = emit_forward(&g->e, g->i->opcode & 15),
+					    .i = g->i,
+					    .k = (u8)g->k,
+					    .next = g->next,
+					    .flags = g->flags };
+	if (!g->more)
+		gen_fall_through(g, g->k + 1);
 	return true;
+}
+
+void gen_arms(struct gen *g)
+{
+	for (unsigned n = 0; n < g->n_arms; n++) {
+		const struct arm *a = &g->arm[n];
+
+		emit_patch(a->from, g->e.p);
+		g->i = a->i;
+		g->k = a->k;
+		g->next = a->next;
+		g->flags = a->flags;
+		gen_flags_save(g);
+		gen_taken(g);
+	}
 }
 
 static bool gen_jmp(struct gen *g)
 {
-	if (!reachable(g))
+	if (!reachable(g, g->i))
 		return false;
 	gen_flags_save(g);
 	gen_taken(g);
@@ -132,9 +192,8 @@ static bool gen_jmp(struct gen *g)
 /* R15, checked, is the next instruction. */
 static void gen_go(struct gen *g)
 {
-	emit_store(&g->e, guest_at(R_RIP), H_R15);
-	gen_count(g);
-	gen_lookup(g);
+	gen_count(g, g->k + 1);
+	gen_jump(g);
 	g->ended = true;
 }
 
@@ -162,7 +221,7 @@ static bool gen_call_rel(struct gen *g)
 {
 	bool near = in_frame(g, (s64)g->i->imm + g->next);
 
-	if (!reachable(g))
+	if (!reachable(g, g->i))
 		return false;
 	gen_flags_save(g);
 	if (!near) {
@@ -170,13 +229,13 @@ static bool gen_call_rel(struct gen *g)
 		gen_canonical(g);
 	}
 	gen_push_return(g);
-	gen_target(g, (s64)g->i->imm);
-	emit_store(&g->e, guest_at(R_RIP), H_R15);
-	gen_count(g);
-	if (near)
-		gen_link(g, 1, (s64)g->i->imm >= 0);
-	else
-		gen_lookup(g);
+	gen_count(g, g->k + 1);
+	if (near) {
+		gen_link(g, (s64)g->i->imm + g->next, (s64)g->i->imm >= 0);
+	} else {
+		gen_target(g, (s64)g->i->imm);
+		gen_jump(g);
+	}
 	g->ended = true;
 	return true;
 }
@@ -225,6 +284,16 @@ static bool gen_group5(struct gen *g)
 	}
 	gen_go(g);
 	return true;
+}
+
+static bool is_jcc(const struct insn *i)
+{
+	return (i->map == MAP_0F && (i->opcode & 0xf0) == 0x80) || (i->map == MAP_1 && (i->opcode & 0xf0) == 0x70);
+}
+
+bool gen_is_jcc(const struct gen *g, const struct insn *i)
+{
+	return is_jcc(i) && i->osz == 8 && gen_opt(g, OPT_BRANCH) && reachable(g, i) && i->exec != exec_ud;
 }
 
 /* Outside 64-bit mode only direct jumps, where CS has no limit to compare with. */

@@ -332,7 +332,7 @@ static bool gen_widen(struct gen *g)
 static bool gen_lea(struct gen *g)
 {
 	const struct insn *i = g->i;
-	s64 disp = (s64)i->disp + g->next;
+	s64 disp = (s64)i->disp + g->next + PAGE_SIZE;
 	unsigned to = host_of[i->reg];
 
 	if (i->base == R_RIP && disp != (s32)disp)

@@ -9,7 +9,7 @@
 bool gen_can_address(const struct gen *g)
 {
 	const struct insn *i = g->i;
-	s64 disp = (s64)i->disp + g->next;
+	s64 disp = (s64)i->disp + g->next + PAGE_SIZE;
 
 	if (i->asz == 2 || (i->base == R_RIP && disp != (s32)disp))
 		return false;

@@ -41,17 +41,22 @@ static bool nothing_presses(const struct translate *t, const struct cpu *c)
 static const void *go_on(struct translate *t, struct cpu *c)
 {
 	const struct block *b;
+	unsigned skip = 0;
 
 	if (!opt(t, OPT_CROSS) || !nothing_presses(t, c))
 		return NULL;
 	b = at_hand(t, c);
-	if (!b || !(c->int_shadow || (c->rflags & FLAG_RF)))
-		return b ? b->code : NULL;
-	if (b->insn[0].flags & INSN_END)
+	if (!b)
 		return NULL;
-	c->int_shadow = 0;
-	c->rflags &= ~(u32)FLAG_RF;
-	return (const u8 *)b->code + t->look;
+	if (c->int_shadow || (c->rflags & FLAG_RF)) {
+		if (b->insn[0].flags & INSN_END)
+			return NULL;
+		c->int_shadow = 0;
+		c->rflags &= ~(u32)FLAG_RF;
+		skip = t->look;
+	}
+	c->r[R_RIP] &= PAGE_MASK;
+	return (const u8 *)b->code + skip;
 }
 
 /* Rounds of a repeated string operation; the last one's outcome. */

@@ -33,7 +33,7 @@ static void push(struct emit *e, unsigned r, bool pop)
 	emit8(e, (pop ? 0x58 : 0x50) | (r & 7));
 }
 
-/* enter_fn: RDI code, RSI cpu, RDX stop, RCX wanted, R8 recent. */
+/* enter_fn: RDI code, RSI cpu, RDX stop, RCX wanted, R8 recent, R9 jumps. */
 static void make_enter(struct emit *e)
 {
 	for (unsigned k = 0; k < ARRAY_SIZE(saved); k++)
@@ -43,6 +43,7 @@ static void make_enter(struct emit *e)
 	emit_store(e, mem(H_RSP, FRAME_STOP), H_RDX);
 	emit_store(e, mem(H_RSP, FRAME_WANTED), H_RCX);
 	emit_store(e, mem(H_RSP, FRAME_RECENT), H_R8);
+	emit_store(e, mem(H_RSP, FRAME_JUMPS), H_R9);
 	emit_mov(e, H_R14, H_RDI);
 	guest_registers(e, true);
 	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
@@ -121,10 +122,76 @@ static void make_fetch_probe(struct emit *e, u8 **miss)
 }
 _Static_assert(sizeof(struct fetch_tlbe) == 24, "the probe multiplies by 3 and 8");
 
+/* R15, a 64-bit address, to R14, its entry among the recent jumps, and RAX, the tag it has there. */
+static void make_jump_slot(struct emit *e)
+{
+	emit_rm(e, 4, 0x8b, H_RAX, reg(H_R15));
+	emit_rm(e, 4, 0xc1, 5, reg(H_RAX)); /* shr eax, 6 */
+	emit8(e, 6);
+	emit_rm(e, 4, 0x33, H_RAX, reg(H_R15));
+	emit_alu_imm(e, 4, ALU_AND, reg(H_RAX), JUMPS - 1);
+	emit_rm(e, 4, 0x03, H_RAX, reg(H_RAX));
+	emit_load(e, H_R14, mem(H_RSP, FRAME_JUMPS));
+	emit_rm(e, 8, 0x8d, H_R14, (struct opnd){ .base = H_R14, .index = H_RAX, .scale = 3 });
+	emit_load(e, H_RAX, CPU(mmu));
+	emit_load(e, H_RAX, mem(H_RAX, offsetof(struct mmu_hot, salt)));
+	emit_rm(e, 8, 0x33, H_RAX, reg(H_R15));
+}
+_Static_assert(sizeof(struct jump) == 16, "a slot is scaled by 2 and 8");
+
+/* R15 is the 64-bit address to go to: by the table of jumps, else as make_lookup(). */
+static void make_jump(struct translate *t, struct emit *e)
+{
+	u8 *miss;
+
+	t->jump = e->p;
+	make_jump_slot(e);
+	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R14, offsetof(struct jump, tag)));
+	miss = emit_forward(e, CC_NE);
+	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
+	emit_store(e, guest(R_RIP), H_R15);
+	emit_rm(e, 4, 0xff, 4, mem(H_R14, offsetof(struct jump, code))); /* jmp [code] */
+	emit_patch(miss, e->p);
+	emit_store(e, guest(R_RIP), H_R15);
+}
+
+/* As links_note_jump() for the block R15 at r[R_RIP], and on to its code; *miss if it has none. Where addresses have 57
+ * bits, nothing happens. */
+static void make_note_jump(struct translate *t, struct emit *e, u8 **miss)
+{
+	const s32 pages = (s32)(offsetof(struct translate, jump_page) - offsetof(struct translate, jumps));
+	u8 *wide;
+
+	emit_rm(e, 4, 0xf7, 0, CPU(cr4)); /* test cr4, LA57 */
+	emit_bytes(e, CR4_LA57, 4);
+	wide = emit_forward(e, CC_NE);
+	emit_load(e, H_RAX, mem(H_R15, offsetof(struct block, code)));
+	emit_mov_imm(e, H_R15, (u64)(uintptr_t)code_rx(t, t->missing));
+	emit_rm(e, 8, 0x3b, H_RAX, reg(H_R15));
+	*miss = emit_forward(e, CC_E);
+	emit_store(e, mem(H_RSP, FRAME_TEMP), H_RAX);
+	emit_load(e, H_R15, guest(R_RIP));
+	make_jump_slot(e);
+	emit_store(e, mem(H_R14, offsetof(struct jump, tag)), H_RAX);
+	emit_load(e, H_RAX, mem(H_RSP, FRAME_TEMP));
+	emit_store(e, mem(H_R14, offsetof(struct jump, code)), H_RAX);
+	emit_mov(e, H_RAX, H_R15);
+	emit_rm(e, 8, 0xc1, 5, reg(H_RAX)); /* shr rax, 12 */
+	emit8(e, PAGE_SHIFT);
+	emit_alu_imm(e, 4, ALU_AND, reg(H_RAX), JUMP_PAGES - 1);
+	emit_rm(e, 8, 0x03, H_RAX, mem(H_RSP, FRAME_JUMPS));
+	emit_rm(e, 1, 0xc6, 0, mem(H_RAX, pages)); /* mov byte [rax + pages], 1 */
+	emit8(e, 1);
+	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
+	emit_store(e, guest(R_RIP), H_R15);
+	emit_rm(e, 4, 0xff, 4, mem(H_R14, offsetof(struct jump, code))); /* jmp [code] */
+	emit_patch(wide, e->p);
+}
+
 /* The block at r[R_RIP], by the path that build_find() tries first. */
 static void make_lookup(struct translate *t, struct emit *e, bool legacy)
 {
-	u8 *miss[5];
+	u8 *miss[6];
 	unsigned n = 0;
 
 	emit_load(e, H_R14, guest(R_RIP));
@@ -151,50 +218,35 @@ static void make_lookup(struct translate *t, struct emit *e, bool legacy)
 	emit_rm(e, 8, 0x3b, H_R14, mem(H_R15, offsetof(struct block, gpa)));
 	miss[n++] = emit_forward(e, CC_NE);
 	emit_rm(e, 4, 0x8b, H_RAX, CPU(d.block_key));
-	emit_rm(e, 4, 0x3b, H_RAX, mem(H_R15, offsetof(struct block, key)));
+	emit_rm(e, 2, 0x3b, H_RAX, mem(H_R15, offsetof(struct block, key)));
 	miss[n++] = emit_forward(e, CC_NE);
+	if (!legacy)
+		make_note_jump(t, e, &miss[n++]);
+	emit_alu_imm(e, 4, ALU_AND, reg(H_R14), PAGE_SIZE - 1);
+	emit_rm(e, 8, 0x29, H_R14, guest(R_RIP));
 	emit_rm(e, 4, 0xff, 4, mem(H_R15, offsetof(struct block, code))); /* jmp [code] */
 	while (n)
 		emit_patch(miss[--n], t->cold);
 }
 
-void thunks_look(struct translate *t, struct emit *e)
+void thunks_look(struct emit *e, const u8 *out)
 {
 	emit_load(e, H_RAX, CPU(icount));
 	emit_rm(e, 8, 0x3b, H_RAX, mem(H_RSP, FRAME_STOP));
-	emit_jump(e, CC_A, t->cold);
+	emit_jump(e, CC_A, out);
 	emit_rm(e, 4, 0x8b, H_RAX, CPU(attention));
 	emit_rm(e, 4, 0x85, H_RAX, mem(H_RSP, FRAME_WANTED));
-	emit_jump(e, CC_NE, t->cold);
+	emit_jump(e, CC_NE, out);
 }
 
-/* What stands in for a block's code can be entered at both its places, too. */
-static void make_padding(struct translate *t, struct emit *e)
+/* What stands in for the code of a block, in R15, that has none: r[R_RIP] is made whole again. */
+static void make_missing(struct translate *t, struct emit *e)
 {
-	memset(e->p, 0x90, t->look);
-	e->p += t->look;
-}
-
-static u8 *make_link(struct translate *t, struct emit *e)
-{
-	u8 *at = e->p;
-
-	make_padding(t, e);
-	emit_jump(e, CC_ALWAYS, t->leave);
-	return at;
-}
-
-static u8 *make_cold(struct translate *t, struct emit *e)
-{
-	u8 *at = e->p;
-
-	t->cold = at;
-	thunks_look(t, e); /* measured, then overwritten */
-	t->look = (unsigned)(e->p - at);
-	e->p = at;
-	make_padding(t, e);
-	make_leave_for(t, e, LEAVE_LOOKUP);
-	return at;
+	t->missing = e->p;
+	emit_load(e, H_R14, mem(H_R15, offsetof(struct block, gpa)));
+	emit_alu_imm(e, 4, ALU_AND, reg(H_R14), PAGE_SIZE - 1);
+	emit_rm(e, 8, 0x01, H_R14, guest(R_RIP));
+	emit_jump(e, CC_ALWAYS, t->cold);
 }
 
 void thunks_make(struct translate *t)
@@ -205,11 +257,16 @@ void thunks_make(struct translate *t)
 	make_enter(&e);
 	make_hand_over(t, &e);
 	make_leave(t, &e);
-	t->cold = make_cold(t, &e);
-	t->link = make_link(t, &e);
+	t->cold = e.p;
+	make_leave_for(t, &e, LEAVE_LOOKUP);
+	make_missing(t, &e);
+	make_jump(t, &e);
 	t->lookup = e.p;
 	make_lookup(t, &e, false);
 	t->lookup32 = e.p;
 	make_lookup(t, &e, true);
+	t->look = (unsigned)-(s32)(e.p - t->rw);
+	thunks_look(&e, t->cold); /* measured */
+	t->look += (unsigned)(e.p - t->rw);
 	t->first = t->used = ALIGN_UP((size_t)(e.p - t->rw), (size_t)64);
 }

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cpu/event.h"
+
 static struct translate *of(struct interp *in)
 {
 	return (struct translate *)in;
@@ -19,6 +21,7 @@ _Static_assert(offsetof(struct translate, in) == 0, "an interpreter is the head 
 static void flushed(struct interp *in)
 {
 	of(in)->used = of(in)->first;
+	links_flushed(in);
 }
 
 /* Is there host code for b now? Heats it up to that. */
@@ -32,7 +35,7 @@ static bool have_code(struct interp *in, struct block *b)
 		b->heat++;
 		return false;
 	}
-	if (t->used + CODE_ROOM > CODE_SIZE) {
+	if (t->used + CODE_ROOM > CODE_SIZE || t->n_links + CODE_LINKS > MAX_LINKS) {
 		in->flush_wanted = true;
 		cpu_post(in->cpu, ATT_EXCL);
 		return false;
@@ -41,26 +44,37 @@ static bool have_code(struct interp *in, struct block *b)
 	return true;
 }
 
-static int after(struct interp *in, struct left l, struct chain_end *last)
+/* As interp_leave_block(): the instruction ended the run of its code, which had retired `before` since icount was
+ * right. */
+static int leave_code(struct interp *in, const struct insn *i, unsigned before, int out)
 {
-	const struct insn *i;
-	const struct block *b;
-	unsigned k;
+	struct cpu *c = in->cpu;
 
+	c->icount += before + 1;
+	if (out == OUT_FAULT || out == OUT_AGAIN || out == OUT_UNIMPL) {
+		c->r[R_RIP] -= i->len;
+		c->icount--;
+	}
+	if (out == OUT_AGAIN)
+		event_between_iterations(c, i);
+	if (out)
+		out = interp_outcome(in, i, out);
+	return out == OUT_AGAIN ? OUT_DONE : out;
+}
+
+static int after(struct translate *t, struct left l)
+{
 	switch (l.why) {
 	case LEAVE_LOOKUP:
 		return OUT_DONE;
 	case LEAVE_NEXT:
 		return OUT_END;
-	case LEAVE_LINK0:
-	case LEAVE_LINK1:
-		*last = (struct chain_end){ .b = (struct block *)l.at, .jumped = l.why == LEAVE_LINK1 };
+	case LEAVE_LINK:
+		t->left = (struct link *)l.at;
 		return OUT_DONE;
 	default:
-		k = l.at & 63;
-		i = (const struct insn *)(l.at & ~63ull);
-		b = (const struct block *)((const u8 *)(i - k) - offsetof(struct block, insn));
-		return interp_leave_block(in, b, i + 1, l.why == LEAVE_STOP ? OUT_DONE : (int)l.why);
+		return leave_code(&t->in, (const struct insn *)(l.at & ~63ull), l.at & 63,
+				  l.why == LEAVE_STOP ? OUT_DONE : (int)l.why);
 	}
 }
 
@@ -69,18 +83,27 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 	struct translate *t = of(in);
 	struct cpu *c = in->cpu;
 	enter_fn *enter = (enter_fn *)(uintptr_t)code_rx(t, t->enter);
+	struct link *left = t->left;
 
+	t->left = NULL;
 	if (unlikely(c->wishes || stop - c->icount < 2 * ROW_INSNS))
 		return interp_run_chain(in, b, stop, last);
 	if (!have_code(in, b))
 		return interp_run_chain(in, b, c->icount + b->n, last);
 	*last = (struct chain_end){ .b = NULL };
+	if (left)
+		links_set(t, left, b);
+	else if (opt(t, OPT_JUMPS))
+		links_note_jump(t, c->r[R_RIP], b);
 	counter_inc(c->counters, CNT_TRANSLATED_ENTERED);
 	t->stop = stop - ROW_INSNS - BLOCK_INSNS;
-	return after(in, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent), last);
+	c->r[R_RIP] -= b->gpa & (PAGE_SIZE - 1);
+	return after(t, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent, t->jumps));
 }
 
-static const struct interp_hooks hooks = { .run_chain = run_chain, .flushed = flushed };
+static const struct interp_hooks hooks = {
+	.run_chain = run_chain, .flushed = flushed, .unlinked = links_unlinked, .dropped = links_dropped
+};
 
 /* ---- the contract --------------------------------------------------------------------------------------------- */
 
@@ -139,11 +162,16 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 	thunks_make(t);
 	t->in.hooks = &hooks;
 	t->in.level_check = 0xffff;
-	t->in.no_code = code_rx(t, t->cold);
-	if (!interp_init(&t->in, c, m, e)) {
-		t->in.nowhere->code = code_rx(t, t->link);
-		return 0;
+	t->in.no_code = code_rx(t, t->missing);
+	t->in.cpu = c;
+	if (links_init(t)) {
+		err_errno(e, "no memory for links between translated blocks");
+		goto fail_links;
 	}
+	if (!interp_init(&t->in, c, m, e))
+		return 0;
+fail_links:
+	links_free(t);
 	code_unmap(t);
 fail:
 	free(t);
@@ -156,6 +184,7 @@ static void translate_detach(struct cpu *c)
 
 	if (!t)
 		return;
+	links_free(t);
 	interp_fini(&t->in);
 	code_unmap(t);
 	free(t);

@@ -10,16 +10,17 @@
  *	GS base	struct cpu
  *
  * Invariants
- *  1. At each block's entry, cpu->r[R_RIP] is its first instruction, cpu->aflags the flags, icount exact. Inside,
- *r[R_RIP] is ahead of the block's start by a number that the translator knows at each point (gen.bias); code depends on
- *no linear address.
+ *  1. At each block's entry, cpu->aflags are the flags and icount is exact. Inside, icount lacks what the block has
+ *     retired so far, and r[R_RIP] is relative to the frame: RIP less the place in the frame, so that neither
+ *     instructions nor links change it; code depends on no linear address. It is made RIP again before the library is
+ *     called and before translated code is left.
  *  2. Before anything that may fault or leave (a lookaside probe, a call of the library), everything that is not in its
  *     host register is in struct cpu, flags included; so an instruction that misses starts over in the library.
- *  3. Code goes on to another block only by a link (same frame; blocks.c unlinks), or by lookup, which compares the
- *     fetch lookaside, the frame address and the key as build_find() does. A dropped block's code stays in place until
- *     everything is emptied, between blocks.
- *  4. A link to a block that begins at or behind this one's end skips the look at attention and count. A row of these
- *     retires at most a page of instructions, so FRAME_STOP lies that much before the real stop.
+ *  3. Code goes on to another block only by a link (same frame; blocks.c unlinks), or by lookup: of the linear address
+ *     among the recent jumps (jumps.c), else of the fetch lookaside, the frame address and the key as build_find()
+ *     does. A dropped block's code stays in place until everything is emptied, between blocks; its entry leaves.
+ *  4. A link to a block that begins at or behind the place it is followed from skips the look at attention and count. A
+ *     row of these retires at most a page of instructions, so FRAME_STOP lies that much before the real stop.
  *  5. Code is written through `rw` and run through `rx`: two mappings of one file.
  */
 #ifndef ENGINE_TRANSLATE_H
@@ -32,21 +33,62 @@
 #define CODE_SIZE (64ul << 20)
 #define CODE_ROOM (64ul << 10) /* more than any block needs */
 #define HEAT 2		       /* runs by the interpreter before a block is translated */
+#define CODE_LINKS 256	       /* likewise */
 #define ROW_INSNS 4096	       /* in a row of forward links, one a byte */
 #define SLOT 0xff	       /* host_of: the register stays in struct cpu */
 
 /* Why translated code came back; lower values are outcomes of the instruction that ended it. */
-enum leave { LEAVE_STOP = 0x100, LEAVE_LOOKUP, LEAVE_LINK0, LEAVE_LINK1, LEAVE_NEXT, LEAVE_GO };
+enum leave { LEAVE_STOP = 0x100, LEAVE_LOOKUP, LEAVE_LINK, LEAVE_NEXT, LEAVE_GO };
 
 /* The words at RSP. FRAME_SIZE keeps calls aligned. */
-enum { FRAME_CPU = 0, FRAME_STOP = 8, FRAME_WANTED = 16, FRAME_RECENT = 24, FRAME_TEMP = 32, FRAME_SIZE = 56 };
+enum {
+	FRAME_CPU = 0,
+	FRAME_STOP = 8,
+	FRAME_WANTED = 16,
+	FRAME_RECENT = 24,
+	FRAME_TEMP = 32,
+	FRAME_JUMPS = 40,
+	FRAME_SIZE = 56
+};
 
 struct left {
 	u64 why; /* enum leave, or an outcome */
-	u64 at;	 /* LEAVE_LINKx: the block; outcomes: instruction | its number in the block */
+	u64 at;	 /* LEAVE_LINK: the link; outcomes: instruction | how many its code has retired before it */
 };
 
-typedef struct left enter_fn(const void *code, struct cpu *c, u64 stop, u64 wanted, struct block **recent);
+/* A way on to a block of the same frame: a jump, at first to code that leaves with the link's address. */
+struct link {
+	struct block *from;
+	u32 site, stub; /* of the jump's displacement, and where it leads to unlinked: offsets in the code */
+	u16 to;		/* the target's place in the frame */
+	bool forward;
+};
+
+/* In front of each block's code. */
+struct code_head {
+	u32 first, n; /* its links */
+	u32 gone;     /* what its entry becomes when it is dropped, offset in the code */
+	u32 unused;
+};
+
+/* Linear addresses that were jumped to, with the code of the blocks there. tag: address ^ mmu_hot.salt. */
+struct jump {
+	u64 tag;
+	const void *code;
+};
+
+#define JUMPS (1u << 13)
+#define NO_JUMP BIT(61) /* the tag of no canonical address */
+#define JUMP_PAGES 4096
+#define MAX_LINKS (1u << 20)
+
+static inline unsigned jump_slot(u64 lin)
+{
+	return (unsigned)(lin ^ lin >> 6) & (JUMPS - 1);
+}
+
+typedef struct left enter_fn(const void *code, struct cpu *c, u64 stop, u64 wanted, struct block **recent,
+			     struct jump *jumps);
 
 struct translate {
 	struct interp in; /* first */
@@ -56,7 +98,11 @@ struct translate {
 	size_t used, first; /* bytes of code; of it, what serves all blocks */
 	unsigned look;	    /* bytes of a block's first part, the look at attention and count */
 	/* those parts, by their address in rw */
-	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *cold, *link;
+	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *cold, *missing;
+	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
+	u32 n_links;
+	struct jump jumps[JUMPS];
+	bool jump_page[JUMP_PAGES]; /* is there a jump to a page of that number? */
 };
 
 extern const u8 host_of[16];
@@ -74,8 +120,19 @@ static inline const void *code_rx(const struct translate *t, const u8 *rw)
 /* thunks.c: the parts that serve all blocks. */
 void thunks_make(struct translate *t);
 
-/* What each block begins with. */
-void thunks_look(struct translate *t, struct emit *e);
+/* What each block begins with: leaves for `out` if something presses. */
+void thunks_look(struct emit *e, const u8 *out);
+
+/* links.c: jumps between blocks. */
+int links_init(struct translate *t);
+void links_free(struct translate *t);
+void links_flushed(struct interp *in);
+void links_unlinked(struct interp *in, struct block *b);
+void links_dropped(struct interp *in, struct block *b);
+/* l leads to b, if that is still its target. */
+void links_set(struct translate *t, struct link *l, const struct block *b);
+/* The block at the 64-bit address lin, which the current mode may execute, has code: remembers that. */
+void links_note_jump(struct translate *t, u64 lin, const struct block *b);
 
 /* help.c: one instruction by the library: at = instruction | its number in the block, r[R_RIP] is behind it. why is
  * OUT_DONE where the block goes on, LEAVE_GO where another does (its code, at), else as in struct left. */
