@@ -72,6 +72,9 @@ struct vop {
 	u8 mmx_written;				   /* OPE_REG or OPE_RM: which MMX register is written; 0 for none */
 	u8 masking, mem_elem, n_elem, vlen;
 	u8 index_size; /* bytes of an index, gathers and scatters */
+	/* For translators: general registers that are written, named by the encoding (OPE_REG, OPE_RM) or implied. */
+	bool writes_flags, gpr_reg_written, gpr_rm_written, gpr_implied;
+	bool proven; /* the host has executed it */
 	u16 feature[4];
 	u32 hash;
 	struct vop *next;
@@ -134,8 +137,11 @@ void x87_ferr(struct cpu *c); /* tells the chipset what FERR# is now, where NE =
 bool x87_bind(struct insn *i);
 bool vec_state_bind(struct insn *i, const struct vparse *p); /* xsave.c: FXSAVE and kin, LDMXCSR, EMMS, VZERO* */
 exec_fn *vec_fast_find(const struct vparse *p);
+/* What a translator needs to run i itself as the very instruction: its parts, and what surrounds it. NULL if i is not run by
+ * a stub, or this host has not shown yet that it knows it. x87 instructions that compute have no parts. */
+const struct vop *vec_describe(const struct insn *i, enum cpu_code code, struct vparse *p);
 int vec_masked(struct cpu *c, const struct insn *i, const struct vop *v);
-exec_fn exec_vec_reg, exec_vec_mem;
+exec_fn exec_vec_reg, exec_vec_mem, exec_x87_reg, exec_x87_mem;
 exec_fn exec_gather_vex, exec_gather_evex, exec_scatter, exec_maskmov;
 int vec_run(struct cpu *c, const struct insn *i, const struct vop *v, void *mem);
 

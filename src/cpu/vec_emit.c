@@ -436,6 +436,18 @@ static bool is_vsib(const struct operands *o)
 	return false;
 }
 
+static void find_written(const struct operands *o, struct vop *v)
+{
+	v->writes_flags = o->writes_flags;
+	for (unsigned k = 0; k < o->n; k++) {
+		if (o->op[k].kind != OPK_GPR)
+			continue;
+		v->gpr_reg_written |= o->op[k].enc == OPE_REG && o->op[k].written;
+		v->gpr_rm_written |= o->op[k].enc == OPE_RM && o->op[k].written;
+		v->gpr_implied |= o->op[k].enc != OPE_REG && o->op[k].enc != OPE_RM;
+	}
+}
+
 unsigned vec_emit(const struct vparse *p, const struct insn *i, enum cpu_code code, struct vop *v, u8 *out)
 {
 	struct operands o;
@@ -445,6 +457,7 @@ unsigned vec_emit(const struct vparse *p, const struct insn *i, enum cpu_code co
 	v->gate = find_gate(p, &o);
 	v->mxcsr = o.mxcsr;
 	v->vlen = o.vlen;
+	find_written(&o, v);
 	memcpy(v->feature, o.feature, sizeof(v->feature));
 	out[0] = 0xc3;
 	if (is_vsib(&o))

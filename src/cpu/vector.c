@@ -170,7 +170,11 @@ int vec_run(struct cpu *c, const struct insn *i, const struct vop *v, void *mem)
 		vec_expect_fault();
 	fault = v->run(c, mem, reg_ptr(c, v->reg_kind, i->reg), reg_ptr(c, v->rm_kind, i->rm),
 		       reg_ptr(c, v->vvvv_kind, i->vvvv), reg_ptr(c, v->aux_kind, aux));
-	return unlikely(fault) ? vec_simd_fault(c, fault) : OUT_DONE;
+	if (unlikely(fault))
+		return vec_simd_fault(c, fault);
+	if (unlikely(!v->proven))
+		((struct vop *)v)->proven = true;
+	return OUT_DONE;
 }
 
 int exec_vec_reg(struct cpu *c, const struct insn *i)
@@ -291,6 +295,29 @@ static bool bind_stub(struct insn *i, enum cpu_code code, const struct vparse *p
 	i->stub = found;
 	i->exec = found ? found->exec : exec_vec_overflow;
 	return true;
+}
+
+/* What vec_fast.c does in C has a stub all the same, made here. */
+static const struct vop *describe_fast(const struct insn *i, enum cpu_code code, const struct vparse *p)
+{
+	struct insn copy = *i;
+
+	return bind_stub(&copy, code, p) && copy.exec != exec_vec_overflow ? copy.stub : NULL;
+}
+
+const struct vop *vec_describe(const struct insn *i, enum cpu_code code, struct vparse *p)
+{
+	const struct vop *v = i->stub;
+
+	if (i->exec == exec_x87_reg || i->exec == exec_x87_mem)
+		return v;
+	if (i->map == MAP_1 || !vec_parse(i, code, p))
+		return NULL;
+	if (code != CODE64 && w_is_gpr_size(p))
+		p->w = 0;
+	if (i->exec == exec_vec_reg || i->exec == exec_vec_mem)
+		return v->proven ? v : NULL;
+	return i->exec == vec_fast_find(p) ? describe_fast(i, code, p) : NULL;
 }
 
 static bool is_x87(const struct vparse *p)

@@ -150,7 +150,7 @@ static void x87_commit(struct cpu *c, const struct insn *i, const struct image *
 		x87_ferr(c);
 }
 
-static int exec_x87_reg(struct cpu *c, const struct insn *i)
+int exec_x87_reg(struct cpu *c, const struct insn *i)
 {
 	const struct vop *v = i->stub;
 	u16 aflags = c->aflags, held;
@@ -166,7 +166,7 @@ static int exec_x87_reg(struct cpu *c, const struct insn *i)
 	return OUT_DONE;
 }
 
-static int exec_x87_mem(struct cpu *c, const struct insn *i)
+int exec_x87_mem(struct cpu *c, const struct insn *i)
 {
 	const struct vop *v = i->stub;
 	_Alignas(16) u8 buf[16] = { 0 };

@@ -129,13 +129,13 @@ static inline void world_ops(struct world *w)
 	w->ops.exclusive_end = world_nothing;
 }
 
-static inline struct world *world_new(void)
+static inline struct world *world_new_model(const char *model)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct err e;
 
 	assert_non_null(w);
-	w->model = cpuid_model_new("x86-64-v2", 1, &e);
+	w->model = cpuid_model_new(model, 1, &e);
 	assert_non_null(w->model);
 	w->m = mem_new(&e);
 	assert_non_null(w->m);
@@ -152,6 +152,11 @@ static inline struct world *world_new(void)
 	world_tables(w);
 	world_registers(w);
 	return w;
+}
+
+static inline struct world *world_new(void)
+{
+	return world_new_model("x86-64-v2");
 }
 
 static inline void world_free(struct world *w)

@@ -51,9 +51,9 @@ static bool no_random(struct cpu *c, void *buf, unsigned size)
 	return false;
 }
 
-static struct world *interp_world(void)
+static struct world *interp_world(const char *model)
 {
-	struct world *w = world_new();
+	struct world *w = world_new_model(model);
 
 	w->ops.in = no_in;
 	w->ops.out = no_out;
@@ -63,15 +63,20 @@ static struct world *interp_world(void)
 
 static struct engine_options asked;
 
-static struct world *translate_world(void)
+static struct world *translate_world_of(const char *model)
 {
-	struct world *w = interp_world();
+	struct world *w = interp_world(model);
 	struct err e;
 
 	engine_interp.detach(w->c);
 	w->c->engine_options = &asked;
 	assert_int_equal(engine_translate.attach(w->c, w->m, &e), 0);
 	return w;
+}
+
+static struct world *translate_world(void)
+{
+	return translate_world_of("x86-64-v2");
 }
 
 static void translate_world_free(struct world *w)
@@ -115,7 +120,7 @@ static const struct shape shapes[] = {
 struct program {
 	u8 byte[CODE_BYTES];
 	unsigned n;
-	bool long64;
+	bool long64, vector;
 };
 
 static void put8(struct program *p, u64 v)
@@ -231,15 +236,156 @@ static void put_insn(struct program *p)
 		put_n(p, rnd(), s->imm == 'z' ? (osz16 && !w ? 2 : 4) : s->imm);
 }
 
+/* ---- vector and x87 instructions -----------------------------------------------------------------------------------
+ */
+
+/* As the manual prints it: mandatory prefix, map, opcode; 'r': register form only; two: VEX.vvvv names nothing. */
+struct vshape {
+	u8 pp, map, op, imm, two, reg_only;
+	s8 ext;
+};
+
+static const struct vshape vshapes[] = {
+	{ 0, 1, 0x10, 0, 1, 0, -1 }, { 0, 1, 0x11, 0, 1, 0, -1 }, { 1, 1, 0x6f, 0, 1, 0, -1 },
+	{ 1, 1, 0x7f, 0, 1, 0, -1 }, { 2, 1, 0x6f, 0, 1, 0, -1 }, { 2, 1, 0x7f, 0, 1, 0, -1 },
+	{ 0, 1, 0x28, 0, 1, 0, -1 }, { 0, 1, 0x29, 0, 1, 0, -1 }, { 0, 1, 0x51, 0, 1, 0, -1 },
+	{ 0, 1, 0x2e, 0, 1, 0, -1 }, { 1, 1, 0x2f, 0, 1, 0, -1 }, { 1, 1, 0x70, 1, 1, 0, -1 },
+	{ 1, 1, 0xd7, 0, 1, 1, -1 }, { 0, 1, 0x50, 0, 1, 1, -1 }, { 0, 1, 0x5b, 0, 1, 0, -1 },
+	{ 2, 1, 0x5b, 0, 1, 0, -1 }, { 0, 1, 0x5a, 0, 1, 0, -1 }, { 1, 2, 0x1c, 0, 1, 0, -1 },
+	{ 1, 2, 0x17, 0, 1, 0, -1 }, { 1, 2, 0x30, 0, 1, 0, -1 }, { 1, 2, 0xdb, 0, 1, 0, -1 },
+	{ 1, 3, 0x08, 1, 1, 0, -1 }, { 1, 3, 0xdf, 1, 1, 0, -1 }, { 1, 3, 0x14, 1, 1, 0, -1 },
+	{ 1, 3, 0x16, 1, 1, 0, -1 }, { 1, 1, 0x6e, 0, 1, 0, -1 }, { 1, 1, 0x7e, 0, 1, 0, -1 },
+	{ 2, 1, 0x7e, 0, 1, 0, -1 }, { 1, 1, 0xd6, 0, 1, 0, -1 }, { 3, 1, 0x2c, 0, 1, 0, -1 },
+	{ 3, 1, 0x2d, 0, 1, 0, -1 }, { 2, 1, 0x2c, 0, 1, 0, -1 }, { 1, 1, 0xe7, 0, 1, 0, -1 },
+	{ 0, 1, 0x2b, 0, 1, 0, -1 }, { 3, 1, 0xf0, 0, 1, 0, -1 }, { 1, 2, 0x13, 0, 1, 0, -1 },
+	{ 1, 2, 0x18, 0, 1, 0, -1 }, { 1, 2, 0x78, 0, 1, 0, -1 }, { 1, 3, 0x63, 1, 1, 0, -1 },
+	{ 0, 1, 0x58, 0, 0, 0, -1 }, { 1, 1, 0x58, 0, 0, 0, -1 }, { 3, 1, 0x58, 0, 0, 0, -1 },
+	{ 3, 1, 0x59, 0, 0, 0, -1 }, { 2, 1, 0x5c, 0, 0, 0, -1 }, { 3, 1, 0x5e, 0, 0, 0, -1 },
+	{ 0, 1, 0x5d, 0, 0, 0, -1 }, { 0, 1, 0x54, 0, 0, 0, -1 }, { 0, 1, 0x57, 0, 0, 0, -1 },
+	{ 1, 1, 0xfe, 0, 0, 0, -1 }, { 1, 1, 0xd4, 0, 0, 0, -1 }, { 1, 1, 0xf8, 0, 0, 0, -1 },
+	{ 1, 1, 0xef, 0, 0, 0, -1 }, { 1, 1, 0xeb, 0, 0, 0, -1 }, { 1, 1, 0xd5, 0, 0, 0, -1 },
+	{ 1, 1, 0x74, 0, 0, 0, -1 }, { 1, 1, 0x66, 0, 0, 0, -1 }, { 1, 1, 0x60, 0, 0, 0, -1 },
+	{ 1, 2, 0x00, 0, 0, 0, -1 }, { 1, 3, 0x0f, 1, 0, 0, -1 }, { 1, 3, 0x0e, 1, 0, 0, -1 },
+	{ 1, 2, 0xdc, 0, 0, 0, -1 }, { 1, 3, 0x44, 1, 0, 0, -1 }, { 1, 2, 0xcf, 0, 0, 0, -1 },
+	{ 0, 1, 0xc6, 1, 0, 0, -1 }, { 0, 1, 0xc2, 1, 0, 0, -1 }, { 3, 1, 0x2a, 0, 0, 0, -1 },
+	{ 2, 1, 0x2a, 0, 0, 0, -1 }, { 3, 1, 0x5a, 0, 0, 0, -1 }, { 1, 1, 0xc4, 1, 0, 0, -1 },
+	{ 1, 3, 0x20, 1, 0, 0, -1 }, { 1, 3, 0x22, 1, 0, 0, -1 }, { 1, 1, 0x72, 1, 0, 1, 6 },
+	{ 1, 1, 0x73, 1, 0, 1, 3 },  { 1, 1, 0xf1, 0, 0, 0, -1 }, { 1, 2, 0x10, 0, 0, 0, -1 },
+	{ 1, 2, 0x98, 0, 0, 0, -1 }, { 1, 2, 0xb9, 0, 0, 0, -1 }, { 1, 3, 0x46, 1, 0, 0, -1 },
+	{ 1, 2, 0x36, 0, 0, 0, -1 }, { 0, 1, 0x12, 0, 0, 0, -1 }, { 0, 1, 0x13, 0, 1, 0, -1 },
+	{ 0, 1, 0x16, 0, 0, 0, -1 }, { 3, 1, 0x10, 0, 1, 0, -1 }, { 3, 1, 0x11, 0, 1, 0, -1 },
+	{ 0, 2, 0xcb, 0, 0, 0, -1 }, { 0, 2, 0xc8, 0, 0, 0, -1 }, { 0, 1, 0xfe, 0, 0, 0, -1 },
+	{ 0, 1, 0x6f, 0, 0, 0, -1 }, { 0, 1, 0x7f, 0, 0, 0, -1 }, { 0, 1, 0xef, 0, 0, 0, -1 },
+	{ 0, 1, 0x2a, 0, 0, 0, -1 }, { 2, 1, 0xd6, 0, 0, 1, -1 }, { 0, 1, 0x98, 0, 1, 1, -1 },
+	{ 0, 1, 0x92, 0, 1, 1, -1 }, { 0, 1, 0x93, 0, 1, 1, -1 }, { 0, 1, 0x77, 0, 1, 2, -1 },
+	{ 1, 2, 0x2c, 0, 0, 0, -1 }, { 1, 2, 0x8e, 0, 0, 0, -1 }, { 1, 2, 0x90, 0, 1, 0, -1 },
+	{ 0, 1, 0xae, 0, 1, 0, 2 },  { 0, 1, 0xae, 0, 1, 0, 3 },  { 1, 2, 0x62, 0, 1, 0, -1 },
+	{ 1, 1, 0x76, 0, 0, 0, -1 }, { 1, 2, 0x28, 0, 0, 0, -1 }, { 1, 3, 0x25, 1, 0, 0, -1 },
+};
+
+static void put_vmodrm(struct program *p, const struct vshape *s)
+{
+	unsigned r = s->ext < 0 ? (unsigned)(rnd() & 7) : (unsigned)s->ext, rm = (unsigned)(rnd() & 7);
+	unsigned mod = s->reg_only ? 3 : (unsigned)(rnd() & 3);
+
+	if (mod == 3 || rm == 4 || (mod == 0 && rm == 5)) {
+		put8(p, 0xc0 | r << 3 | rm);
+		return;
+	}
+	put8(p, mod << 6 | r << 3 | rm);
+	if (mod)
+		put_n(p, chance(80) ? rnd() & 0x30 : rnd() & 0x7f, mod == 1 ? 1 : 4);
+}
+
+static void put_legacy_vector(struct program *p, const struct vshape *s)
+{
+	static const u8 byte[] = { 0, 0x66, 0xf3, 0xf2 };
+
+	if (s->pp)
+		put8(p, byte[s->pp]);
+	if (p->long64 && chance(50))
+		put8(p, 0x40 | (rnd() & 15));
+	put8(p, 0x0f);
+	if (s->map > 1)
+		put8(p, s->map == 2 ? 0x38 : 0x3a);
+}
+
+/* R, X, B inverted; outside 64-bit mode R and X must be 1, else it is another instruction. */
+static unsigned random_rxb(const struct program *p)
+{
+	return p->long64 ? (unsigned)(rnd() & 0xa0) | 0x40 : 0xe0;
+}
+
+static void put_vex_vector(struct program *p, const struct vshape *s)
+{
+	unsigned v = s->two ? 15 : (unsigned)(rnd() & 15);
+
+	put8(p, 0xc4);
+	put8(p, random_rxb(p) | s->map);
+	put8(p, (unsigned)(rnd() & 0x84) | v << 3 | s->pp);
+}
+
+static void put_evex_vector(struct program *p, const struct vshape *s)
+{
+	unsigned v = s->two ? 31 : (unsigned)(rnd() & 31) | (p->long64 ? 0 : 16);
+
+	put8(p, 0x62);
+	put8(p, random_rxb(p) | (p->long64 ? rnd() & 0x10 : 0x10) | s->map);
+	put8(p, (unsigned)(rnd() & 0x80) | (v & 15) << 3 | 4 | s->pp);
+	put8(p, (unsigned)(rnd() % 3) << 5 | (chance(10) ? 0x10 : 0) | (v >> 4) << 3 |
+		    (chance(60) ? 0 : (unsigned)(rnd() & 0x87)));
+}
+
+static void put_x87(struct program *p)
+{
+	static const u8 control[][2] = { { 0xdf, 0xe0 }, { 0xdb, 0xe3 }, { 0xdb, 0xe2 }, { 0xd9, 0xe8 } };
+	static const struct vshape any = { .ext = -1 };
+	unsigned n = (unsigned)(rnd() % 16);
+
+	if (n < 4) {
+		put_n(p, control[n][0] | control[n][1] << 8, 2);
+	} else if (n == 4) {
+		put8(p, 0x9b);
+	} else {
+		put8(p, 0xd8 + (rnd() & 7));
+		put_vmodrm(p, &any);
+	}
+}
+
+static void put_vector(struct program *p)
+{
+	const struct vshape *s = &vshapes[rnd() % ARRAY_SIZE(vshapes)];
+	unsigned form = (unsigned)(rnd() % 10);
+
+	if (chance(20)) {
+		put_x87(p);
+		return;
+	}
+	if (form < 5)
+		put_legacy_vector(p, s);
+	else if (form < 8)
+		put_vex_vector(p, s);
+	else
+		put_evex_vector(p, s);
+	put8(p, s->op);
+	if (s->reg_only == 2)
+		return;
+	put_vmodrm(p, s);
+	put_n(p, rnd(), s->imm);
+}
+
 static void make_program(struct program *p)
 {
 	unsigned n = 1 + (unsigned)(rnd() % 24);
 
-	memset(p, 0xf4, sizeof(*p));
+	memset(p->byte, 0xf4, sizeof(p->byte));
 	p->n = 0;
 	p->long64 = chance(75);
 	while (n--)
-		put_insn(p);
+		if (p->vector && chance(75))
+			put_vector(p);
+		else
+			put_insn(p);
 }
 
 /* ---- states --------------------------------------------------------------------------------------------------- */
@@ -260,6 +406,56 @@ static u64 random_value(void)
 	}
 }
 
+/* A float or double of usual size, an integer, or anything. */
+static u64 random_lane(void)
+{
+	switch (rnd() % 4) {
+	case 0:
+		return 0x3ff0000000000000 | rnd() >> 8;
+	case 1:
+		return 0x3f800000 | (rnd() & 0x7fffff) | (u64)(0x40000000 | (rnd() & 0xffffff)) << 32;
+	case 2:
+		return rnd() & 0xff;
+	default:
+		return rnd() << 8 ^ rnd();
+	}
+}
+
+static void random_x87(struct x87 *f)
+{
+	f->fcw = (u16)(0x37f ^ (rnd() & 0xc00) ^ (chance(15) ? rnd() & 0x3f : 0));
+	f->fsw = (u16)(rnd() & 0x7800) | (chance(30) ? rnd() & 0x3f & f->fcw : 0);
+	f->ftw = chance(50) ? (u8)rnd() : 0xff;
+	for (unsigned k = 0; k < 8; k++) {
+		u64 m = (rnd() << 10 ^ rnd()) | (chance(90) ? 1ull << 63 : 0);
+		u16 e = (u16)(chance(90) ? 0x3ff0 + rnd() % 32 : rnd());
+
+		memcpy(f->st[k], &m, 8);
+		memcpy(f->st[k] + 8, &e, 2);
+	}
+}
+
+static void random_vectors(struct cpu *c)
+{
+	for (unsigned n = 0; n < 32; n++)
+		for (unsigned k = 0; k < 8; k++)
+			c->zmm[n].q[k] = chance(50) ? 0 : random_lane();
+	for (unsigned n = 0; n < 8; n++)
+		c->k[n] = rnd() << 20 ^ rnd();
+	random_x87(&c->x87);
+	c->mxcsr = (u32)(0x1f80 | (rnd() & 0xe07f));
+	if (chance(10))
+		c->mxcsr = (c->mxcsr & ~0x3fu) ^ (u32)(rnd() & 0x1f80);
+	c->cr0 |= CR0_NE | CR0_MP | (chance(4) ? CR0_TS : 0);
+	c->cr4 |= (chance(97) ? CR4_OSFXSR : 0) | CR4_OSXSAVE | (chance(80) ? CR4_OSXMMEXCPT : 0);
+	c->xcr0 = chance(15) ? 3 : chance(15) ? 7 : 0xe7;
+	if (!cpu_has(c, FEAT_AVX512F))
+		c->xcr0 &= 7;
+	for (unsigned r = RAX; r <= R15; r++)
+		if (r != RSP && chance(85))
+			c->r[r] &= ~63ull;
+}
+
 static void random_state(struct world *w, const struct program *p)
 {
 	struct cpu *c = w->c;
@@ -278,6 +474,8 @@ static void random_state(struct world *w, const struct program *p)
 		for (unsigned r = RAX; r <= R15; r++)
 			c->r[r] = (u32)c->r[r];
 	}
+	if (p->vector)
+		random_vectors(c);
 	cpu_update_mode(c);
 }
 
@@ -288,6 +486,13 @@ static void world_copy_registers(struct world *to, const struct world *from)
 	world_restart(to);
 	memcpy(c->r, from->c->r, sizeof(c->r));
 	memcpy(c->seg, from->c->seg, sizeof(c->seg));
+	memcpy(c->zmm, from->c->zmm, sizeof(c->zmm));
+	memcpy(c->k, from->c->k, sizeof(c->k));
+	c->x87 = from->c->x87;
+	c->mxcsr = from->c->mxcsr;
+	c->xcr0 = from->c->xcr0;
+	c->cr0 = from->c->cr0;
+	c->cr4 = from->c->cr4;
 	c->aflags = from->c->aflags;
 	c->rflags = from->c->rflags;
 	cpu_update_mode(c);
@@ -351,9 +556,9 @@ static void tell_program(const struct program *p, u64 seed)
 	}
 }
 
-static void run_pair(struct world *a, struct world *b, u64 seed)
+static void run_pair(struct world *a, struct world *b, u64 seed, bool vector)
 {
-	struct program p;
+	struct program p = { .vector = vector };
 	bool same = true;
 
 	rng = seed * 0x9e3779b97f4a7c15ull + 1;
@@ -384,14 +589,13 @@ static u64 setting(const char *name, u64 otherwise)
 	return s ? strtoull(s, NULL, 0) : otherwise;
 }
 
-static void test_random(void **state)
+static void run_random(const char *model, u64 n, bool vector)
 {
-	struct world *a = interp_world(), *b = translate_world();
-	u64 seed = setting("TRANSLATE_SEED", 1), n = setting("TRANSLATE_N", 20000);
+	struct world *a = interp_world(model), *b = translate_world_of(model);
+	u64 seed = setting("TRANSLATE_SEED", 1);
 
-	(void)state;
 	for (u64 k = 0; k < n; k++)
-		run_pair(a, b, seed + k);
+		run_pair(a, b, seed + k, vector);
 	print_message("%llu translated, %llu called, %llu handed over\n",
 		      (unsigned long long)b->counters.n[CNT_TRANSLATED],
 		      (unsigned long long)b->counters.n[CNT_TRANSLATED_CALLS],
@@ -399,6 +603,18 @@ static void test_random(void **state)
 	assert_true(asked.opts != opts_default() || b->counters.n[CNT_TRANSLATED] > n);
 	world_free(a);
 	translate_world_free(b);
+}
+
+static void test_random(void **state)
+{
+	(void)state;
+	run_random("x86-64-v2", setting("TRANSLATE_N", 20000), false);
+}
+
+static void test_random_vectors(void **state)
+{
+	(void)state;
+	run_random("host", setting("TRANSLATE_VECTOR_N", setting("TRANSLATE_N", 10000)), true);
 }
 
 /* ---- what only the translator does ------------------------------------------------------------------------------ */
@@ -469,6 +685,7 @@ int main(void)
 		cmocka_unit_test(test_modifies_itself),
 		cmocka_unit_test(test_kick_is_sticky),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_random_vectors),
 	};
 
 	struct err e;

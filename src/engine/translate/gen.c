@@ -37,7 +37,9 @@ void gen_cold_if(struct gen *g, unsigned cc)
 {
 	struct cold *c = &g->cold[g->n_cold++];
 
-	*c = (struct cold){ .from = emit_forward(&g->e, cc), .k = (u8)g->k, .off = g->next, .bias = g->bias };
+	*c = (struct cold){
+		.from = emit_forward(&g->e, cc), .k = (u8)g->k, .off = g->next, .bias = g->bias, .x87 = g->x87
+	};
 }
 
 /* The library executes instruction k; r[R_RIP] is ahead by bias and has to be by off, and is so afterwards. */
@@ -54,7 +56,9 @@ _Static_assert(sizeof(struct insn) == 64 && CODE_INSNS <= 64, "an instruction's 
 static void gen_call(struct gen *g)
 {
 	gen_flags_save(g);
+	gen_x87_flush(g);
 	emit_call(g, g->k, g->next, g->bias);
+	g->live = 0;
 	g->flags = FLAGS_MEM;
 	if (g->i->flags & INSN_END) {
 		gen_count(g, g->k + 1);
@@ -66,14 +70,24 @@ static void gen_call(struct gen *g)
 	counter_inc(g->t->in.cpu->counters, CNT_TRANSLATED_CALLS);
 }
 
+/* By kind, as far as the kind is switched on. */
+static bool gen_inline(struct gen *g)
+{
+	bool vex = g->i->flags & INSN_VEX;
+
+	return (gen_opt(g, OPT_INTEGER) && !vex && gen_integer(g)) || (gen_opt(g, OPT_STACK) && !vex && gen_stack(g)) ||
+	       (gen_opt(g, OPT_BRANCH) && !vex && gen_flow(g)) || (gen_opt(g, OPT_X87) && gen_x87(g)) ||
+	       (gen_opt(g, OPT_VECTOR) && gen_vector(g));
+}
+
 static void gen_insn(struct gen *g)
 {
 	unsigned n = g->n_cold;
 	const struct insn *i = g->i;
 
-	if ((i->flags & (INSN_LOCK | INSN_VEX)) || i->exec == exec_ud || i->exec == exec_unimpl || i->asz == 2 ||
-	    !((gen_opt(g, OPT_INTEGER) && gen_integer(g)) || (gen_opt(g, OPT_STACK) && gen_stack(g)) ||
-	      (gen_opt(g, OPT_BRANCH) && gen_flow(g)))) {
+	if (i->flags & INSN_END)
+		gen_x87_flush(g);
+	if ((i->flags & INSN_LOCK) || i->exec == exec_ud || i->exec == exec_unimpl || i->asz == 2 || !gen_inline(g)) {
 		gen_call(g);
 		return;
 	}
@@ -83,15 +97,42 @@ static void gen_insn(struct gen *g)
 		g->flags = FLAGS_MEM;
 	}
 	for (; n < g->n_cold && !g->ended && !(i->flags & INSN_END); n++) {
+		if (g->cold[n].load)
+			continue;
 		g->cold[n].back = g->e.p;
+		g->cold[n].live = (u8)g->live;
 		g->cold[n].host_flags = g->flags != FLAGS_MEM;
 	}
+}
+
+/* The block is left behind instruction k. */
+static void gen_leave_behind(struct gen *g, unsigned k)
+{
+	emit_alu_imm(&g->e, 8, ALU_ADD, CPU(icount), (s32)k + 1);
+	gen_lookup(g);
 }
 
 static void gen_cold(struct gen *g, const struct cold *c)
 {
 	emit_patch(c->from, g->e.p);
+	if (c->load) {
+		gen_live_load(g, c->load);
+		emit_jump(&g->e, CC_E, c->back);
+	}
+	gen_x87_pointers(g, &c->x87, c->bias);
 	emit_call(g, c->k, c->off, c->bias);
+	if (c->load) {
+		gen_leave_behind(g, c->k);
+		return;
+	}
+	if (c->back && c->live) {
+		u8 *loaded;
+
+		gen_live_load(g, c->live);
+		loaded = emit_forward(&g->e, CC_E);
+		gen_leave_behind(g, c->k);
+		emit_patch(loaded, g->e.p);
+	}
 	if (!c->back) {
 		gen_count(g, c->k + 1);
 		gen_lookup(g);
@@ -175,8 +216,10 @@ void gen_block(struct translate *t, struct block *b)
 	thunks_look(&g.e, gone);
 	while (m)
 		m = gen_member(&g, m);
-	if (!g.ended)
+	if (!g.ended) {
+		gen_x87_flush(&g);
 		gen_fall_through(&g, g.k);
+	}
 	gen_arms(&g);
 	for (unsigned n = 0; n < g.n_cold; n++)
 		gen_cold(&g, &g.cold[n]);

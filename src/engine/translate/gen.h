@@ -11,10 +11,20 @@
 /* Where the guest's arithmetic flags are. */
 enum flags_at { FLAGS_MEM, FLAGS_HOST, FLAGS_BOTH };
 
+/* The last x87 instruction, whose FIP and FOP are not stored yet. off: from the block's start. */
+struct x87_last {
+	bool any;
+	u16 fop;
+	unsigned off;
+};
+
 /* A jump out of an instruction that has the library do all of it, then comes back behind it. */
 struct cold {
 	u8 *from, *back; /* back NULL: a branch, the next block is looked up */
 	u8 k;
+	u8 load; /* not 0: goes to load vector state (LIVE_*) and comes back; only where it may not, the library acts */
+	u8 live; /* what `back` relies on to be live */
+	struct x87_last x87;
 	bool host_flags; /* at `back`, EFLAGS holds the flags */
 	unsigned off, bias;
 };
@@ -40,6 +50,8 @@ struct gen {
 	unsigned next;	      /* offset of the following instruction from the block's start */
 	unsigned bias; /* r[R_RIP] is ahead of the block's start by this, modulo 2^32: less its place in the frame */
 	enum flags_at flags;
+	unsigned live; /* LIVE_*: known to be in host registers */
+	struct x87_last x87;
 	bool ended; /* the block's end has been emitted */
 	bool more;  /* the code goes on behind this instruction if it does not branch */
 	unsigned first_link, n_arms;
@@ -98,6 +110,19 @@ void gen_probe(struct gen *g, unsigned size, bool write);
 bool gen_integer(struct gen *g);
 bool gen_stack(struct gen *g);
 bool gen_flow(struct gen *g);
+/* gen_vec.c, gen_vec_x87.c: the same. */
+bool gen_vector(struct gen *g);
+bool gen_x87(struct gen *g);
+/* Stores the pointers of the last x87 instruction; r[R_RIP] is ahead by bias. Uses RAX, leaves the flags alone. */
+void gen_x87_pointers(struct gen *g, const struct x87_last *last, unsigned bias);
+/* The same for gen.x87, before anything that could see them. */
+void gen_x87_flush(struct gen *g);
+
+/* gen_vec_live.c: vector state `need` (LIVE_*) is in host registers from here on; EFLAGS and RAX may be lost. */
+void gen_live(struct gen *g, unsigned need);
+/* Loads it, behind a call of the library; ZF if that could be done. Loses R14, R15, RAX. */
+void gen_live_load(struct gen *g, unsigned need);
+
 /* Is i a conditional branch that gen_flow() translates? */
 bool gen_is_jcc(const struct gen *g, const struct insn *i);
 /* The code ends here, n instructions retired, and goes on to what follows it. */

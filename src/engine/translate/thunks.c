@@ -19,7 +19,7 @@ static struct opnd guest(unsigned r)
 	return cpu_at(offsetof(struct cpu, r) + 8 * r);
 }
 
-static void guest_registers(struct emit *e, bool load)
+void thunks_guest_registers(struct emit *e, bool load)
 {
 	for (unsigned r = 0; r < 16; r++)
 		if (host_of[r] != SLOT)
@@ -45,7 +45,7 @@ static void make_enter(struct emit *e)
 	emit_store(e, mem(H_RSP, FRAME_RECENT), H_R8);
 	emit_store(e, mem(H_RSP, FRAME_JUMPS), H_R9);
 	emit_mov(e, H_R14, H_RDI);
-	guest_registers(e, true);
+	thunks_guest_registers(e, true);
 	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
 }
 _Static_assert((8 + 6 * 8 + FRAME_SIZE) % 16 == 0, "calls from translated code are aligned");
@@ -66,16 +66,17 @@ static void make_hand_over(struct translate *t, struct emit *e)
 	u8 *out;
 
 	t->hand_over = e->p;
-	guest_registers(e, false);
-	emit_load(e, H_RDI, mem(H_RSP, 8 + FRAME_CPU));
+	thunks_guest_registers(e, false);
+	emit_alu_imm(e, 8, ALU_SUB, reg(H_RSP), 8);
+	thunks_unlive(t, e);
+	emit_load(e, H_RDI, mem(H_RSP, 16 + FRAME_CPU));
 	emit_mov(e, H_RSI, H_R14);
 	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)hand_over);
-	emit_alu_imm(e, 8, ALU_SUB, reg(H_RSP), 8);
 	emit_rm(e, 4, 0xff, 2, reg(H_RAX)); /* call rax */
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8);
 	emit_rm(e, 4, 0x85, H_RAX, reg(H_RAX)); /* test eax, eax */
 	out = emit_forward(e, CC_NE);
-	guest_registers(e, true);
+	thunks_guest_registers(e, true);
 	emit8(e, 0xc3);
 	emit_patch(out, e->p);
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8); /* the return address */
@@ -84,14 +85,17 @@ static void make_hand_over(struct translate *t, struct emit *e)
 	make_return(e);
 	emit_patch(out, e->p);
 	emit_mov(e, H_R14, H_RDX);
-	guest_registers(e, true);
+	thunks_guest_registers(e, true);
 	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
 }
 
 static void make_leave(struct translate *t, struct emit *e)
 {
 	t->leave = e->p;
-	guest_registers(e, false);
+	thunks_guest_registers(e, false);
+	emit_mov(e, H_R15, H_RAX);
+	thunks_unlive(t, e);
+	emit_mov(e, H_RAX, H_R15);
 	emit_mov(e, H_RDX, H_R14);
 	make_return(e);
 }
@@ -255,6 +259,7 @@ void thunks_make(struct translate *t)
 
 	t->enter = e.p;
 	make_enter(&e);
+	live_make(t, &e);
 	make_hand_over(t, &e);
 	make_leave(t, &e);
 	t->cold = e.p;

@@ -157,6 +157,7 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 	if (!t)
 		return err_set(e, "no memory for the translator");
 	t->opts = c->engine_options ? c->engine_options->opts : opts_default();
+	t->in.cpu = c;
 	if (code_map(t, e))
 		goto fail;
 	thunks_make(t);

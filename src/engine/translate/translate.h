@@ -103,6 +103,7 @@ struct translate {
 	u32 n_links;
 	struct jump jumps[JUMPS];
 	bool jump_page[JUMP_PAGES]; /* is there a jump to a page of that number? */
+	u8 *live_save, *live_load;
 };
 
 extern const u8 host_of[16];
@@ -119,6 +120,16 @@ static inline const void *code_rx(const struct translate *t, const u8 *rw)
 
 /* thunks.c: the parts that serve all blocks. */
 void thunks_make(struct translate *t);
+
+/* All of the guest's registers to struct cpu, or back. */
+void thunks_guest_registers(struct emit *e, bool load);
+
+/* gen_vec_live.c: what of the guest's vector state stands in host registers: bits of cpu->host_live. Before C code
+ * runs, thunks_unlive() has to save it: the guest's general registers must be stored and RSP be aligned to 16. Clobbers
+ * what C clobbers. */
+enum live { LIVE_SSE = 1, LIVE_AVX = 2, LIVE_512 = 4, LIVE_FP = 8, LIVE_X87 = 16, LIVE_FULL = 32 };
+void thunks_unlive(struct translate *t, struct emit *e);
+void live_make(struct translate *t, struct emit *e);
 
 /* What each block begins with: leaves for `out` if something presses. */
 void thunks_look(struct emit *e, const u8 *out);
