@@ -75,9 +75,10 @@ static bool gen_inline(struct gen *g)
 {
 	bool vex = g->i->flags & INSN_VEX;
 
-	return (gen_opt(g, OPT_INTEGER) && !vex && gen_integer(g)) || (gen_opt(g, OPT_STACK) && !vex && gen_stack(g)) ||
-	       (gen_opt(g, OPT_BRANCH) && !vex && gen_flow(g)) || (gen_opt(g, OPT_X87) && gen_x87(g)) ||
-	       (gen_opt(g, OPT_VECTOR) && gen_vector(g));
+	return (gen_opt(g, OPT_INTEGER) && !vex && gen_integer(g)) ||
+	       (gen_opt(g, OPT_ATOMIC) && !vex && gen_atomic(g)) || (gen_opt(g, OPT_MISC) && !vex && gen_misc(g)) ||
+	       (gen_opt(g, OPT_STACK) && !vex && gen_stack(g)) || (gen_opt(g, OPT_BRANCH) && !vex && gen_flow(g)) ||
+	       (gen_opt(g, OPT_X87) && gen_x87(g)) || (gen_opt(g, OPT_VECTOR) && gen_vector(g));
 }
 
 static void gen_insn(struct gen *g)
@@ -87,7 +88,7 @@ static void gen_insn(struct gen *g)
 
 	if (i->flags & INSN_END)
 		gen_x87_flush(g);
-	if ((i->flags & INSN_LOCK) || i->exec == exec_ud || i->exec == exec_unimpl || i->asz == 2 || !gen_inline(g)) {
+	if (i->exec == exec_ud || i->exec == exec_unimpl || i->asz == 2 || !gen_inline(g)) {
 		gen_call(g);
 		return;
 	}
@@ -182,7 +183,6 @@ static void gen_finish(struct gen *g, u8 *code, u8 *gone)
 	*h = (struct code_head){ .first = g->first_link, .n = t->n_links - g->first_link, .gone = (u32)(gone - t->rw) };
 	t->used = ALIGN_UP((size_t)(g->e.p - t->rw), (size_t)16);
 	g->b->code = code_rx(t, code);
-	g->b->cover = (u16)g->next;
 	for (u32 n = g->first_link; n < t->n_links; n++) {
 		struct link *l = &t->links[n];
 		const struct block *to = blocks_find(&t->in, (g->b->gpa & PAGE_MASK) + l->to, g->b->key);
@@ -220,6 +220,7 @@ void gen_block(struct translate *t, struct block *b)
 		gen_x87_flush(&g);
 		gen_fall_through(&g, g.k);
 	}
+	b->cover = (u16)g.next;
 	gen_arms(&g);
 	for (unsigned n = 0; n < g.n_cold; n++)
 		gen_cold(&g, &g.cold[n]);

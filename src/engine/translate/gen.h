@@ -110,6 +110,14 @@ void gen_probe(struct gen *g, unsigned size, bool write);
 bool gen_integer(struct gen *g);
 bool gen_stack(struct gen *g);
 bool gen_flow(struct gen *g);
+/* gen_atomic.c, gen_misc.c: the same. */
+bool gen_atomic(struct gen *g);
+bool gen_misc(struct gen *g);
+/* What is not aligned at R14 is left to the library; the flags must be in memory and EFLAGS is lost. */
+void gen_aligned(struct gen *g, unsigned size);
+/* R14 = host address of 8 bytes at RSP + d; RSP moves by d. */
+void gen_stack_probe(struct gen *g, s32 d, bool write);
+void gen_add_rsp(struct gen *g, s32 d);
 /* gen_vec.c, gen_vec_x87.c: the same. */
 bool gen_vector(struct gen *g);
 bool gen_x87(struct gen *g);

@@ -197,14 +197,13 @@ static void gen_go(struct gen *g)
 	g->ended = true;
 }
 
-/* R14 = host address of size 8 at RSP + d. */
-static void gen_stack_probe(struct gen *g, s32 d, bool write)
+void gen_stack_probe(struct gen *g, s32 d, bool write)
 {
 	emit_rm(&g->e, 8, 0x8d, H_R14, mem(host_of[RSP], d));
 	gen_probe(g, 8, write);
 }
 
-static void gen_add_rsp(struct gen *g, s32 d)
+void gen_add_rsp(struct gen *g, s32 d)
 {
 	emit_rm(&g->e, 8, 0x8d, host_of[RSP], mem(host_of[RSP], d));
 }

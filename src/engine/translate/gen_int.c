@@ -248,14 +248,30 @@ static bool form_map_0f(const struct insn *i, struct form *f)
 }
 
 /* AH, CH, DH, BH: not where REX is. */
-static bool high_byte(const struct insn *i, const struct form *f)
+static bool high_reg(const struct insn *i, const struct form *f)
+{
+	return f->size == 1 && f->has_reg && (i->reg8 & 7);
+}
+
+static bool high_rm(const struct insn *i, const struct form *f)
 {
 	bool rm_is_reg = !(i->flags & INSN_MEM) || f->plain;
 	bool absent = f->plain && (f->op == 0x80 || f->op == 0xf6);
 
-	if (f->size == 1 && f->has_reg && (i->reg8 & 7))
-		return true;
 	return f->mem_size == 1 && rm_is_reg && !absent && (i->rm8 & 7);
+}
+
+/* As gen_read(); the second byte of r, to temp, if high. Flag-neutral; uses RAX. */
+static unsigned gen_read_part(struct gen *g, unsigned r, bool high, unsigned temp)
+{
+	if (!high)
+		return gen_read(g, r, temp);
+	emit_mov(&g->e, H_RAX, host_of[r & 3]);
+	emit8(&g->e, 0x0f); /* movzx eax, ah */
+	emit8(&g->e, 0xb6);
+	emit8(&g->e, 0xc4);
+	emit_mov(&g->e, temp, H_RAX);
+	return temp;
 }
 
 static void gen_form(struct gen *g, const struct form *f)
@@ -266,14 +282,18 @@ static void gen_form(struct gen *g, const struct form *f)
 	if (in_memory) {
 		gen_flags_save(g);
 		gen_linear(g);
+		if (g->i->flags & INSN_LOCK)
+			gen_aligned(g, f->mem_size);
 		gen_probe(g, f->mem_size, f->rm_written);
 	}
 	if (f->flags_read)
 		gen_flags_load(g);
 	if (f->has_reg)
-		r = gen_read(g, f->r, H_R15);
+		r = gen_read_part(g, f->r, high_reg(g->i, f), H_R15);
 	if (!in_memory)
-		rm = gen_read(g, f->rm, H_R14);
+		rm = gen_read_part(g, f->rm, high_rm(g->i, f), H_R14);
+	if (g->i->flags & INSN_LOCK)
+		emit8(&g->e, 0xf0);
 	emit_rm(&g->e, f->size, f->op, r, in_memory ? mem(H_R14, 0) : reg(rm));
 	emit_bytes(&g->e, g->i->imm, f->imm);
 	if (f->flags_written)
@@ -438,7 +458,8 @@ bool gen_integer(struct gen *g)
 		return special;
 	if (!(i->map == MAP_1 ? form_map_1(i, &f) : form_map_0f(i, &f)))
 		return false;
-	if (high_byte(i, &f) || ((i->flags & INSN_MEM) && !f.plain && !gen_can_address(g)))
+	if ((high_reg(i, &f) && f.reg_written) || (high_rm(i, &f) && f.rm_written) ||
+	    ((i->flags & INSN_MEM) && !f.plain && !gen_can_address(g)))
 		return false;
 	gen_form(g, &f);
 	return true;
