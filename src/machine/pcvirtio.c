@@ -18,6 +18,7 @@ int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const 
 	b.devfn = PCI_DEVFN(slot++, 0);
 	if (cfg->n_ports && !(v->console = virtio_console_new(&b, cfg->port, cfg->n_ports, e)))
 		return -1;
+	b.disk_pool = cfg->disk_pool;
 	for (unsigned i = 0; i < cfg->n_disks; i++) {
 		b.devfn = PCI_DEVFN(slot++, 0);
 		v->disk[i] = virtio_blk_new(&b, cfg->disk[i].image, cfg->disk[i].serial, cfg->disk_queues, e);

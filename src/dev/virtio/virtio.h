@@ -56,6 +56,7 @@ struct virtio_board {
 	const struct clock *clock;
 	struct timerq *timers;
 	struct counters *counters; /* may be NULL */
+	struct block_pool *disk_pool; /* may be NULL */
 	u8 devfn;
 };
 
@@ -87,6 +88,8 @@ void virtio_deinit(struct virtio_dev *d);
 /* Takes what is available in queue n, in bounded portions. */
 void virtio_run(struct virtio_dev *d, unsigned n);
 void virtio_complete(struct virtio_dev *d, struct virtq_chain *c, u32 written);
+/* The same, but the driver is told at the end of the next virtio_run() of that queue. */
+void virtio_complete_quietly(struct virtio_dev *d, struct virtq_chain *c, u32 written);
 /* The driver broke the device's own rules: it must reset the device. */
 void virtio_fail(struct virtio_dev *d, struct virtq_chain *c, const char *why);
 /* Config bytes were changed by the device. */
