@@ -12,6 +12,7 @@ enum stats_form { STATS_NONE, STATS_TEXT, STATS_JSON };
 struct boot_options {
 	struct vm_config vm;
 	const char *engine, *name, *image;
+	char debugcon[512];
 	unsigned nr_serial;
 	enum stats_form stats;
 	bool quiet, help, wait, audit_tlb;

@@ -26,9 +26,12 @@ struct pc_config {
 	unsigned cpus;
 	struct chardev *serial[PC_SERIAL_MAX];	/* backends of COM1 .. COM4 */
 	bool has_serial[PC_SERIAL_MAX];
-	struct chardev *debugcon;	/* NULL: nobody listens at port 0xe9 */
-	int debug_exit;			/* port, or -1 */
+	struct chardev *debugcon; /* NULL: nobody listens at port 0xe9 */
+	int debug_exit;		  /* port, or -1 */
+	u16 debugcon_port;
 	bool testdev;
+	const u8 *rom; /* firmware, which then does what doppel does for kernels; NULL: none */
+	u64 rom_size;
 	struct pc_virtio_config virtio;
 	struct counters *counters;	/* of the board, may be NULL */
 	struct irq intr;		/* the 8259's INTR */
@@ -42,9 +45,9 @@ struct pc_config {
 /* RAM too. */
 struct pc *pc_new(const struct pc_config *cfg, struct err *e);
 void pc_free(struct pc *pc);
-/* RESET# to every chip, firmware's tables written afresh. */
+/* RESET# to every chip; without firmware, its tables written afresh. */
 int pc_reset(struct pc *pc, struct err *e);
-/* What a kernel loader needs to tell: the memory map and where the ACPI tables begin. */
+/* What a kernel loader needs to tell: the memory map and where the ACPI tables begin. Without firmware only. */
 void pc_memory_map(const struct pc *pc, struct boot_map *map);
 u64 pc_rsdp(const struct pc *pc);
 u8 pc_ack_intr(struct pc *pc);		/* INTA: the vector */

@@ -10,6 +10,7 @@
 #include "dev/virtio/rng.h"
 
 #define PC_DISKS_MAX 16
+#define PC_DISK_SLOT 5 /* of the first disk; the others follow */
 
 struct pc_virtio_config {
 	bool rng, balloon;
@@ -17,7 +18,6 @@ struct pc_virtio_config {
 	unsigned n_ports;   /* of the console; 0: none */
 	struct virtio_port_config port[VIRTIO_PORTS_MAX];
 	unsigned n_disks, disk_queues;
-	struct block_pool *disk_pool; /* may be NULL */
 	struct {
 		struct block *image;
 		const char *serial;

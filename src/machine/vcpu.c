@@ -80,7 +80,8 @@ static void firmware_mtrrs(struct cpu *c)
 void vcpu_reset(struct vcpu *v)
 {
 	cpu_reset(v->cpu, false);
-	firmware_mtrrs(v->cpu);
+	if (!v->vm->cfg.boot.firmware)
+		firmware_mtrrs(v->cpu);
 	mmu_reset(v->cpu);
 }
 

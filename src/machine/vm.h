@@ -19,7 +19,6 @@
 #include "base/counter.h"
 #include "base/loop.h"
 #include "block/block.h"
-#include "block/pool.h"
 #include "boot/boot.h"
 #include "chardev/chardev.h"
 #include "cpu/cpuid.h"
@@ -45,6 +44,7 @@ struct vm_config {
 	struct boot_request boot;
 	const char *serial[VM_SERIAL_MAX];	/* chardev specs for COM1 .. COM4; NULL: no such port */
 	const char *debugcon;		/* chardev spec for port 0xe9; NULL: none */
+	u16 debugcon_port;
 	int debug_exit;			/* port, or -1 */
 	bool testdev;
 	struct block_spec disk[VM_DISKS_MAX];
@@ -97,9 +97,6 @@ struct vm {
 	struct pc *pc;
 	struct chardev *serial[VM_SERIAL_MAX], *debugcon, *port[VM_PORTS_MAX];
 	struct block *disk[VM_DISKS_MAX];
-	/* Threads for disks that wait; NULL without disks. They go on while vCPUs are held: after vm_pause(), and without
-	 * the machine lock, block_pool_drain() waits until no request is under way. */
-	struct block_pool *disk_pool;
 	struct counters counters;	/* of devices; the machine lock */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_CPUS_MAX];
