@@ -18,6 +18,7 @@ struct pc_virtio_config {
 	unsigned n_ports;   /* of the console; 0: none */
 	struct virtio_port_config port[VIRTIO_PORTS_MAX];
 	unsigned n_disks, disk_queues;
+	struct block_pool *disk_pool; /* may be NULL */
 	struct {
 		struct block *image;
 		const char *serial;

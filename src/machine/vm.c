@@ -113,6 +113,12 @@ static int vm_add_chardevs(struct vm *vm, struct err *e)
 
 static int vm_add_disks(struct vm *vm, struct err *e)
 {
+	struct block_pool_lock lock = { bus_lock, bus_unlock, vm };
+
+	if (vm->cfg.nr_disks)
+		vm->disk_pool = block_pool_new(BLOCK_POOL_THREADS, &lock, e);
+	if (vm->cfg.nr_disks && !vm->disk_pool)
+		return -1;
 	for (unsigned i = 0; i < vm->cfg.nr_disks; i++) {
 		vm->disk[i] = block_open(&vm->cfg.disk[i], e);
 		if (!vm->disk[i])
@@ -140,6 +146,7 @@ static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
 	}
 	v->n_disks = cfg->nr_disks;
 	v->disk_queues = cfg->cpus;
+	v->disk_pool = vm->disk_pool;
 	for (unsigned i = 0; i < cfg->nr_disks; i++) {
 		v->disk[i].image = vm->disk[i];
 		v->disk[i].serial = cfg->disk[i].serial;
@@ -254,6 +261,7 @@ void vm_free(struct vm *vm)
 	if (!vm)
 		return;
 	pc_free(vm->pc);
+	block_pool_free(vm->disk_pool);
 	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
 		chardev_free(vm->serial[i]);
 	chardev_free(vm->debugcon);

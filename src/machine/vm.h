@@ -19,6 +19,7 @@
 #include "base/counter.h"
 #include "base/loop.h"
 #include "block/block.h"
+#include "block/pool.h"
 #include "boot/boot.h"
 #include "chardev/chardev.h"
 #include "cpu/cpuid.h"
@@ -97,6 +98,9 @@ struct vm {
 	struct pc *pc;
 	struct chardev *serial[VM_SERIAL_MAX], *debugcon, *port[VM_PORTS_MAX];
 	struct block *disk[VM_DISKS_MAX];
+	/* Threads for disks that wait; NULL without disks. They go on while vCPUs are held: after vm_pause(), and without
+	 * the machine lock, block_pool_drain() waits until no request is under way. */
+	struct block_pool *disk_pool;
 	struct counters counters;	/* of devices; the machine lock */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_CPUS_MAX];
