@@ -19,7 +19,7 @@
 #define POOL_SIZE (128ul << 20)
 
 /* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
-#define ATT_LEVELS (ATT_EXTINT | ATT_NMI)
+#define ATT_LEVELS (ATT_EXTINT | ATT_NMI | ATT_NMI2)
 #define LEVEL_CHECK 0xfff /* ... and each time so many instructions have gone by */
 
 static void report_unimplemented(struct cpu *c, const struct insn *i)
