@@ -12,6 +12,7 @@ enum stats_form { STATS_NONE, STATS_TEXT, STATS_JSON };
 struct boot_options {
 	struct vm_config vm;
 	const char *engine, *name, *image;
+	bool named; /* --name was given: a control socket */
 	char debugcon[512];
 	unsigned nr_serial;
 	enum stats_form stats;
@@ -19,10 +20,14 @@ struct boot_options {
 	int verbose;
 	const char *trace, *trace_file, *symbols;
 	int gdb_port;	/* 0: no gdb */
+	const char *load; /* a snapshot */
+	u64 given;	  /* options that were given, by number */
 };
 
 /* -1 with a sentence. */
 int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err *e);
+/* --load: what the snapshot says of the machine, where no option does. */
+void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape);
 /* All counters of a machine that has ended. */
 void stats_print(const struct vm *vm, enum stats_form form, FILE *f);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/dir.h"
 #include "cli/boot.h"
 #include "dev/debugexit.h"
 #include "dev/debugport.h"
@@ -211,6 +212,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 {
 	struct boot_options *o = opaque;
 
+	if (id >= 0)
+		o->given |= BIT(id);
 	switch (id) {
 	case OPTION_POSITIONAL:
 		o->image = val;
@@ -263,7 +266,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return set_stats(o, val, e);
 	case OPT_NAME:
 		o->name = val;
-		return 0;
+		o->named = true;
+		return api_name_check(val, e);
 	case OPT_QUIET:
 		o->quiet = true;
 		return 0;
@@ -287,6 +291,9 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return set_gdb(o, name, val, e);
 	case OPT_WAIT:
 		o->wait = true;
+		return 0;
+	case OPT_LOAD:
+		o->load = val;
 		return 0;
 	case OPT_HELP:
 		o->help = true;
@@ -350,6 +357,8 @@ static int check_what_boots(struct boot_options *o, struct err *e)
 		return -1;
 	if (b->kernel || b->firmware)
 		return 0;
+	if (!o->image && o->load)
+		return 0;
 	if (!o->image)
 		return err_set(e, "nothing to boot: give a disk image, --kernel FILE or --firmware FILE");
 	b->firmware = find_seabios();
@@ -386,3 +395,26 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 		return err_set(e, "--wait waits for gdb: give --gdb as well");
 	return check_one_stdio(o, e);
 }
+
+void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape)
+{
+	struct vm_config *vm = &o->vm;
+
+	vm->loaded = true;
+	if (!(o->given & BIT(OPT_MEMORY)))
+		vm->memory = shape->memory;
+	if (!(o->given & BIT(OPT_CPUS)))
+		vm->cpus = shape->cpus;
+	if (!(o->given & BIT(OPT_CPU)))
+		vm->cpu_model = shape->cpu_model;
+	if (!(o->given & BIT(OPT_DEBUG_EXIT)))
+		vm->debug_exit = shape->debug_exit;
+	if (!(o->given & BIT(OPT_TESTDEV)))
+		vm->testdev = shape->testdev;
+	if (!(o->given & BIT(OPT_RNG)))
+		vm->rng = shape->rng;
+	if (!(o->given & BIT(OPT_BALLOON)))
+		vm->balloon = shape->balloon;
+}
+
+_Static_assert(OPT_HELP < 64, "an option is a bit of `given`");

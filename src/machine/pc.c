@@ -12,6 +12,7 @@
  */
 #include "machine/pc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "dev/acpipm.h"
@@ -422,4 +423,69 @@ int pc_reset(struct pc *pc, struct err *e)
 		if (pc->com[i])
 			ns16550_reset(pc->com[i]);
 	return pc_post(pc, e);
+}
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+/* What the gate lets through is memory's state, not the gate's. */
+static int a20_loaded(void *object, struct err *e)
+{
+	struct irqor *gate = object;
+
+	(void)e;
+	irq_set(&gate->out, gate->levels != 0);
+	return 0;
+}
+
+static int pc_each_serial(struct pc *pc, state_fn *fn, void *opaque)
+{
+	char name[8];
+
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++) {
+		snprintf(name, sizeof(name), "com%u", i + 1);
+		if (pc->com[i] && fn(opaque, name, &ns16550_state, pc->com[i]))
+			return -1;
+	}
+	return 0;
+}
+
+/* Receivers of lines stand before those who drive them. */
+int pc_each_state(struct pc *pc, state_fn *fn, void *opaque)
+{
+	const struct state a20 = { .field = irqor_state.field, .n = irqor_state.n, .loaded = a20_loaded };
+
+	if (fn(opaque, "i8259", &i8259_state, pc->pic) || fn(opaque, "ioapic", &ioapic_state, pc->ioapic) ||
+	    fn(opaque, "a20", &a20, &pc->a20) || fn(opaque, "irq4", &irqor_state, &pc->com_irq[COM_IRQ_4]) ||
+	    fn(opaque, "irq3", &irqor_state, &pc->com_irq[COM_IRQ_3]) || fn(opaque, "hpet", &hpet_state, pc->hpet) ||
+	    fn(opaque, "i8254", &i8254_state, pc->pit) || fn(opaque, "mc146818", &mc146818_state, pc->rtc) ||
+	    fn(opaque, "i8042", &i8042_state, pc->kbc) || fn(opaque, "port92", &port92_state, pc->port92) ||
+	    fn(opaque, "ferr", &ferr_state, pc->ferr) || fn(opaque, "acpipm", &acpipm_state, pc->pm) ||
+	    fn(opaque, "resetctl", &resetctl_state, &pc->resetctl) || fn(opaque, "fwcfg", &fwcfg_state, pc->fwcfg))
+		return -1;
+	if (pci_each_state(pc->pci, fn, opaque) || (pc->cfg.rom && fn(opaque, "shadow", &shadow_state, pc->shadow.ram.hva)) ||
+	    fn(opaque, "i440fx", &i440fx_state, pc->chipset) ||
+	    pc_each_serial(pc, fn, opaque) || pc_virtio_each_state(&pc->virtio, fn, opaque))
+		return -1;
+	return pc->testdev ? fn(opaque, "testdev", &testdev_state, pc->testdev) : 0;
+}
+
+/* ---- the user's hand --------------------------------------------------------------------------------------------- */
+
+void pc_press_power(struct pc *pc)
+{
+	acpipm_press_power(pc->pm);
+}
+
+bool pc_balloon_set(struct pc *pc, u64 bytes)
+{
+	if (pc->virtio.balloon)
+		virtio_balloon_set_target(pc->virtio.balloon, bytes);
+	return pc->virtio.balloon != NULL;
+}
+
+bool pc_balloon_get(const struct pc *pc, u64 *bytes)
+{
+	if (pc->virtio.balloon)
+		*bytes = virtio_balloon_actual(pc->virtio.balloon);
+	return pc->virtio.balloon != NULL;
 }

@@ -53,5 +53,11 @@ u64 pc_rsdp(const struct pc *pc);
 u8 pc_ack_intr(struct pc *pc);		/* INTA: the vector */
 void pc_eoi(struct pc *pc, u8 vector);	/* a local APIC's EOI broadcast */
 bool pc_ferr(struct pc *pc, bool asserted);	/* the bootstrap processor's FERR#; answers IGNNE# */
+/* Every chip's state, part by part (base/state.h). */
+int pc_each_state(struct pc *pc, state_fn *fn, void *opaque);
+void pc_press_power(struct pc *pc); /* the power button */
+/* What the balloon is asked for, and has; false without a balloon. */
+bool pc_balloon_set(struct pc *pc, u64 bytes);
+bool pc_balloon_get(const struct pc *pc, u64 *bytes);
 
 #endif

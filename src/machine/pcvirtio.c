@@ -37,4 +37,16 @@ void pc_virtio_deinit(struct pc_virtio *v)
 	virtio_rng_free(v->rng);
 }
 
+int pc_virtio_each_state(struct pc_virtio *v, state_fn *fn, void *opaque)
+{
+	if ((v->rng && virtio_rng_each_state(v->rng, fn, opaque)) ||
+	    (v->balloon && virtio_balloon_each_state(v->balloon, fn, opaque)) ||
+	    (v->console && virtio_console_each_state(v->console, fn, opaque)))
+		return -1;
+	for (unsigned i = 0; i < PC_DISKS_MAX; i++)
+		if (v->disk[i] && virtio_blk_each_state(v->disk[i], i, fn, opaque))
+			return -1;
+	return 0;
+}
+
 _Static_assert(FIRST_SLOT + 3 + PC_DISKS_MAX <= PCI_SLOTS, "every device finds a slot");

@@ -36,5 +36,6 @@ struct pc_virtio {
 int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const struct pc_virtio_config *cfg,
 		   struct err *e);
 void pc_virtio_deinit(struct pc_virtio *v);
+int pc_virtio_each_state(struct pc_virtio *v, state_fn *fn, void *opaque);
 
 #endif

@@ -205,10 +205,9 @@ static void vcpu_sleep(struct vcpu *v)
 		now = clock_ns(&v->vm->clock);
 		if (now >= deadline || vcpu_has_work(v, att) || atomic_load(&v->vm->ended))
 			break;
-		/* A guest may name a deadline past the end of the host's clock. */
+		/* A guest may name a deadline past the end of the host's clock. base_ns may have wrapped (clock_set). */
 		futex_wait_until(&v->cpu->attention, att,
-				 deadline >= CLOCK_NEVER - v->vm->clock.base_ns ? CLOCK_NEVER
-										: v->vm->clock.base_ns + deadline);
+				 deadline - now >= CLOCK_NEVER / 4 ? CLOCK_NEVER : v->vm->clock.base_ns + deadline);
 	}
 	atomic_store(&v->asleep, false);
 	if (now >= deadline)
@@ -287,6 +286,18 @@ static void stop_all_but(struct vm *vm, const struct vcpu *self)
 			pthread_cond_wait(&vm->parked, &vm->park);
 }
 
+/* With vm->park held and a hold: also those that wait, in the middle of an instruction, for their turn to be exclusive. */
+static void stop_for_hold(struct vm *vm, const struct vcpu *self)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i] != self && (vm->vcpu[i]->running || vm->vcpu[i]->midway))
+			vcpu_post(vm->vcpu[i], ATT_KICK);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		while (vm->vcpu[i] != self && (vm->vcpu[i]->running || vm->vcpu[i]->midway))
+			pthread_cond_wait(&vm->parked, &vm->park);
+	wake_the_resting(vm);
+}
+
 void vcpu_exclusive_begin(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
@@ -298,10 +309,13 @@ void vcpu_exclusive_begin(struct vcpu *v)
 		return;
 	}
 	v->running = false;
+	v->midway = true;
 	pthread_cond_broadcast(&vm->parked);
-	while (vcpu_must_wait(v))
+	/* Not for a hold or a reset: those wait for the end of this instruction. */
+	while (vm->exclusive)
 		pthread_cond_wait(&vm->parked, &vm->park);
 	v->running = true;
+	v->midway = false;
 	vm->exclusive = v;
 	vm->exclusive_depth = 1;
 	stop_all_but(vm, v);
@@ -324,8 +338,7 @@ void vm_pause(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->park);
 	vm->hold++;
-	stop_all_but(vm, NULL);
-	wake_the_resting(vm);
+	stop_for_hold(vm, NULL);
 	pthread_mutex_unlock(&vm->park);
 }
 
@@ -358,8 +371,7 @@ static void vcpu_debug_stop(struct vcpu *v)
 		return;
 	pthread_mutex_lock(&vm->park);
 	vm->hold++;
-	stop_all_but(vm, v);
-	wake_the_resting(vm);
+	stop_for_hold(vm, v);
 	pthread_mutex_unlock(&vm->park);
 	vm->cfg.debug_stop(vm->cfg.debug_opaque, vm, v->cpu->index);
 }

@@ -51,6 +51,12 @@ void vm_request_reset(struct vm *vm)
 		vm_end(vm, 0, "the guest asked for a reset (--no-reboot)");
 		return;
 	}
+	if (vm->cfg.loaded && !vm->boot) {
+		vm_end(vm, VM_STATUS_FAILURE,
+		       "the guest asked for a reset, and a snapshot has no kernel to start: give --kernel "
+		       "with --load");
+		return;
+	}
 	atomic_store(&vm->reset_wanted, true);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_post(vm->vcpu[i], ATT_KICK);
@@ -176,7 +182,7 @@ static int vm_add_board(struct vm *vm, struct err *e)
 		pc.serial[i] = vm->serial[i];
 		pc.has_serial[i] = vm->cfg.serial[i] != NULL;
 	}
-	pc.rom = boot_rom(vm->boot, &pc.rom_size);
+	pc.rom = vm->boot ? boot_rom(vm->boot, &pc.rom_size) : NULL;
 	pc.counters = &vm->counters;
 	vm_give_virtio(vm, &pc.virtio);
 	mem_set_bus_lock(vm->mem, bus_lock, bus_unlock, vm);
@@ -222,9 +228,11 @@ static void vm_init_locks(struct vm *vm)
 static int vm_build(struct vm *vm, struct err *e)
 {
 	vm->cfg.boot.memory = vm->cfg.memory;
-	vm->boot = boot_open(&vm->cfg.boot, e);
-	if (!vm->boot)
-		return -1;
+	if (!vm->cfg.loaded || vm->cfg.boot.kernel || vm->cfg.boot.firmware) {
+		vm->boot = boot_open(&vm->cfg.boot, e);
+		if (!vm->boot)
+			return -1;
+	}
 	vm->model = cpuid_model_new(vm->cfg.cpu_model, vm->cfg.cpus, e);
 	vm->loop = vm->model ? loop_new(e) : NULL;
 	vm->mem = vm->loop ? mem_new(e) : NULL;
@@ -235,7 +243,7 @@ static int vm_build(struct vm *vm, struct err *e)
 	vm_fill_ops(vm);
 	if (vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) || vm_add_board(vm, e))
 		return -1;
-	return vm_load(vm, e);
+	return vm->cfg.loaded ? 0 : vm_load(vm, e);
 }
 
 struct vm *vm_new(const struct vm_config *cfg, struct err *e)
@@ -311,11 +319,11 @@ static u64 vm_timers(struct vm *vm)
 	timerq_run(&vm->timers, now);
 	next = timerq_next(&vm->timers);
 	pthread_mutex_unlock(&vm->lock);
-	if (vm->cfg.timeout_ns && now >= vm->cfg.timeout_ns)
+	if (vm->cfg.timeout_ns && now - vm->began_ns >= vm->cfg.timeout_ns)
 		vm_end(vm, VM_STATUS_FAILURE, "--timeout: the guest had not ended after %llu seconds",
 		       (unsigned long long)(vm->cfg.timeout_ns / NS_PER_SEC));
 	if (vm->cfg.timeout_ns)
-		next = MIN(next, vm->cfg.timeout_ns);
+		next = MIN(next, vm->began_ns + vm->cfg.timeout_ns);
 	return next;
 }
 
@@ -345,7 +353,6 @@ static int vm_reset(struct vm *vm, struct err *e)
 	atomic_store(&vm->reset_wanted, false);
 	pthread_mutex_lock(&vm->lock);
 	ret = pc_reset(vm->pc, e);
-	pthread_mutex_unlock(&vm->lock);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		vcpu_reset(vm->vcpu[i]);
 		vm->cfg.engine->invalidate(vm->vcpu[i]->cpu, INVALIDATE_ALL, 0);
@@ -353,6 +360,7 @@ static int vm_reset(struct vm *vm, struct err *e)
 	if (!ret)
 		ret = vm_load(vm, e);
 	vm->resets++;
+	pthread_mutex_unlock(&vm->lock); /* who else paused the machine to look at it saw it before or after */
 	vm_resume(vm);
 	return ret;
 }
@@ -380,9 +388,9 @@ static void vm_io_loop(struct vm *vm, struct err *e)
 
 int vm_run(struct vm *vm, struct err *e)
 {
-	u64 began = clock_ns(&vm->clock);
 	int ret = 0;
 
+	vm->began_ns = clock_ns(&vm->clock);
 	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0); /* the vCPU threads inherit it */
 	for (unsigned i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(vm->vcpu[i], e);
@@ -394,7 +402,7 @@ int vm_run(struct vm *vm, struct err *e)
 	pthread_mutex_unlock(&vm->park);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_join(vm->vcpu[i]);
-	vm->run_ns = clock_ns(&vm->clock) - began;
+	vm->run_ns = clock_ns(&vm->clock) - vm->began_ns;
 	return atomic_load(&vm->status);
 }
 

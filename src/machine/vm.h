@@ -57,6 +57,7 @@ struct vm_config {
 	unsigned nr_ports;
 	bool rng, balloon;
 	u64 balloon_target;		/* bytes the guest is asked to give back */
+	bool loaded;			/* state comes from a snapshot: boot.kernel may be NULL, then a reset is the end */
 	bool no_reboot;
 	bool paused;			/* begin held; vm_resume() lets it go */
 	u64 timeout_ns;			/* 0: none */
@@ -79,6 +80,7 @@ struct vcpu {
 	u64 cpu_ns;			/* the thread's CPU time, once it has ended */
 	bool running;			/* in engine->run(); vm->park */
 	bool resting;			/* asleep or about to be; vm->park */
+	bool midway;			/* not running, but inside an instruction: its turn to be exclusive comes; vm->park */
 	atomic_bool asleep;		/* in the futex on cpu->attention */
 	int schedstat;			/* the thread's /proc file, or -1 */
 	u64 steal_seen, steal_looked;	/* its run delay, and VM clock, when last looked at */
@@ -119,6 +121,7 @@ struct vm {
 	atomic_bool ended;
 	atomic_int status;
 	char why[200];			/* the end in words; written once, before ended */
+	u64 began_ns;			/* VM clock when vm_run() began: not 0 after a snapshot */
 	u64 resets, run_ns;
 };
 

@@ -10,6 +10,7 @@
 #include "dev/virtio/blk.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define QUEUE_SIZE 256
 #define QUEUES_MAX 16
@@ -387,6 +388,24 @@ static void blk_reset(struct virtio_dev *d)
 		d->config[CFG_WRITEBACK] = 1;
 }
 
+/* What was written before must not be lost with this process. */
+static void blk_hold(struct virtio_dev *d)
+{
+	block_flush(container_of(d, struct virtio_blk, d)->image);
+}
+
+static int blk_loaded(struct virtio_dev *d, struct err *e)
+{
+	struct virtio_blk *v = container_of(d, struct virtio_blk, d);
+	u64 sectors;
+
+	memcpy(&sectors, d->config + CFG_CAPACITY, sizeof(sectors));
+	if (sectors == v->image->size / BLOCK_SECTOR)
+		return 0;
+	return err_set(e, "a disk is not the one that was saved: it has %llu sectors, had %llu",
+		       (unsigned long long)(v->image->size / BLOCK_SECTOR), (unsigned long long)sectors);
+}
+
 static const struct virtio_ops blk_ops = {
 	.name = "virtio-blk",
 	.type = VIRTIO_BLK,
@@ -394,6 +413,8 @@ static const struct virtio_ops blk_ops = {
 	.request = blk_request,
 	.config_written = blk_config_written,
 	.reset = blk_reset,
+	.hold = blk_hold,
+	.loaded = blk_loaded,
 };
 
 static void fill_config(struct virtio_blk *v, unsigned queues)
@@ -453,4 +474,12 @@ void virtio_blk_free(struct virtio_blk *v)
 	block_client_drain(&v->client);
 	virtio_deinit(&v->d);
 	free(v);
+}
+
+int virtio_blk_each_state(struct virtio_blk *v, unsigned n, state_fn *fn, void *opaque)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "virtio-blk%u", n);
+	return fn(opaque, name, &virtio_state, &v->d);
 }

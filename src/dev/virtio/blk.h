@@ -16,5 +16,7 @@ struct virtio_blk *virtio_blk_new(const struct virtio_board *b, struct block *im
 				  unsigned queues, struct err *e);
 /* Waits for what is under way: without the machine lock. */
 void virtio_blk_free(struct virtio_blk *v);
+/* Its part; `n` numbers the disk. What is on the disk is not part of it. */
+int virtio_blk_each_state(struct virtio_blk *v, unsigned n, state_fn *fn, void *opaque);
 
 #endif

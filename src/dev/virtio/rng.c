@@ -49,3 +49,8 @@ void virtio_rng_free(struct virtio_rng *v)
 	virtio_deinit(&v->d);
 	free(v);
 }
+
+int virtio_rng_each_state(struct virtio_rng *v, state_fn *fn, void *opaque)
+{
+	return fn(opaque, "virtio-rng", &virtio_state, &v->d);
+}

@@ -10,5 +10,6 @@ struct virtio_rng;
 
 struct virtio_rng *virtio_rng_new(const struct virtio_board *b, struct err *e);
 void virtio_rng_free(struct virtio_rng *v);
+int virtio_rng_each_state(struct virtio_rng *v, state_fn *fn, void *opaque);
 
 #endif
