@@ -10,7 +10,6 @@
 #include "base/signals.h"
 #include "debug/gdb.h"
 #include "debug/trace.h"
-#include "engine/arbiter.h"
 #include "mmu/mmu.h"
 #include "snap/snap.h"
 
@@ -158,7 +157,11 @@ static int run(struct session *s, struct err *e)
 	signals_on_stop(on_signal, s->vm);
 	status = vm_run(s->vm, e);
 	signals_on_stop(NULL, NULL);
+<<<<<<< Updated upstream
 	control_stop(s->control);
+=======
+	repeat_tell(&s->o, s->vm);
+>>>>>>> Stashed changes
 	audit(s);
 	if (status == STATUS_FAILURE)
 		log_msg(LOG_ERROR, "%s", s->vm->why);
@@ -180,10 +183,9 @@ int boot_main(int argc, char **argv)
 		return 0;
 	}
 	log_set_level(s.o.quiet ? LOG_ERROR : s.o.verbose > 1 ? LOG_DEBUG : s.o.verbose ? LOG_INFO : LOG_WARN);
-	s.o.vm.engine = arbiter_choose(s.o.engine, &e);
 	s.o.vm.keys = (struct chardev_keys){ on_key, &s };
 	signals_init();
-	if (!s.o.vm.engine || open_debugging(&s, &e))
+	if (repeat_open(&s.o, &e) || open_debugging(&s, &e))
 		cli_fail(&e);
 	else
 		status = run(&s, &e);
@@ -191,7 +193,12 @@ int boot_main(int argc, char **argv)
 		stats_print(s.vm, s.o.stats, stderr);
 	gdb_free(s.gdb, status);
 	vm_free(s.vm);
+<<<<<<< Updated upstream
 	snap_close(s.snap);
+=======
+	if (repeat_close(&s.o, &e))
+		status = cli_fail(&e);
+>>>>>>> Stashed changes
 	trace_free(s.trace);
 	symbols_free(s.symbols);
 	return status;

@@ -292,9 +292,20 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_WAIT:
 		o->wait = true;
 		return 0;
+<<<<<<< Updated upstream
 	case OPT_LOAD:
 		o->load = val;
 		return 0;
+=======
+	case OPT_RECORD:
+		o->record = val;
+		return 0;
+	case OPT_REPLAY:
+		o->replay = val;
+		return 0;
+	case OPT_ENGINE_SWITCH:
+		return option_u64(name, val, 1, 1ull << 40, &o->vm.switch_every, e);
+>>>>>>> Stashed changes
 	case OPT_HELP:
 		o->help = true;
 		return 0;
@@ -393,7 +404,7 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 			       o->trace_file);
 	if (o->wait && !o->gdb_port)
 		return err_set(e, "--wait waits for gdb: give --gdb as well");
-	return check_one_stdio(o, e);
+	return check_one_stdio(o, e) || repeat_check(o, e) ? -1 : 0;
 }
 
 void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape)

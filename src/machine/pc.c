@@ -170,7 +170,7 @@ static int pc_add_clocks(struct pc *pc, struct err *e)
 {
 	struct pc_config *cfg = &pc->cfg;
 	struct mc146818_config rtc = {
-		.utc_ns = clock_wall_ns(), .ram_below = pc->ram_low, .ram_above = pc->ram_high, .cpus = cfg->cpus
+		.utc_ns = cfg->utc_ns, .ram_below = pc->ram_low, .ram_above = pc->ram_high, .cpus = cfg->cpus
 	};
 
 	pc->hpet = pc_new_hpet(pc, e);

@@ -22,6 +22,7 @@ struct pc_config {
 	struct mem *mem;
 	const struct clock *clock;
 	struct timerq *timers;
+	u64 utc_ns;			/* when the clock shows 0 */
 	u64 memory;			/* bytes in all */
 	unsigned cpus;
 	struct chardev *serial[PC_SERIAL_MAX];	/* backends of COM1 .. COM4 */

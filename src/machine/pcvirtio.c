@@ -10,7 +10,7 @@ int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const 
 	unsigned slot = FIRST_SLOT;
 
 	b.devfn = PCI_DEVFN(slot++, 0);
-	if (cfg->rng && !(v->rng = virtio_rng_new(&b, e)))
+	if (cfg->rng && !(v->rng = virtio_rng_new(&b, cfg->inputs, e)))
 		return -1;
 	b.devfn = PCI_DEVFN(slot++, 0);
 	if (cfg->balloon && !(v->balloon = virtio_balloon_new(&b, cfg->balloon_target, e)))

@@ -13,6 +13,7 @@
 #define PC_DISK_SLOT 5 /* of the first disk; the others follow */
 
 struct pc_virtio_config {
+	struct inputs *inputs; /* where entropy comes from */
 	bool rng, balloon;
 	u64 balloon_target; /* bytes the guest shall give back from the start */
 	unsigned n_ports;   /* of the console; 0: none */

@@ -30,6 +30,83 @@ enum { KVM_PREEMPTED = 1, KVM_FLUSH_TLB = 2 };
 
 #define POLL_NS 20000 /* a halted vCPU looks about for this long: less than a wake-up costs */
 
+/* ---- engines ------------------------------------------------------------------------------------------------------ */
+
+static void change_engine(struct vcpu *v)
+{
+	const struct vm_config *cfg = &v->vm->cfg;
+	void *state = v->cpu->engine;
+
+	v->cpu->engine = v->other_engine;
+	v->other_engine = state;
+	v->engine = v->engine == cfg->engine ? cfg->other_engine : cfg->engine;
+}
+
+static int attach_engines(struct vcpu *v, struct err *e)
+{
+	const struct vm_config *cfg = &v->vm->cfg;
+
+	v->engine = cfg->engine;
+	v->switch_left = cfg->switch_every;
+	if (v->engine->attach(v->cpu, v->vm->mem, e))
+		return -1;
+	if (!cfg->other_engine)
+		return 0;
+	change_engine(v);
+	if (!v->engine->attach(v->cpu, v->vm->mem, e)) {
+		change_engine(v);
+		return 0;
+	}
+	change_engine(v);
+	v->engine->detach(v->cpu);
+	return -1;
+}
+
+static void detach_engines(struct vcpu *v)
+{
+	v->engine->detach(v->cpu);
+	if (!v->vm->cfg.other_engine)
+		return;
+	change_engine(v);
+	v->engine->detach(v->cpu);
+}
+
+void vcpu_invalidate_all(struct vcpu *v)
+{
+	v->engine->invalidate(v->cpu, INVALIDATE_ALL, 0);
+	if (!v->vm->cfg.other_engine)
+		return;
+	change_engine(v);
+	v->engine->invalidate(v->cpu, INVALIDATE_ALL, 0);
+	change_engine(v);
+}
+
+enum engine_exit vcpu_run(struct vcpu *v, u64 budget)
+{
+	struct cpu *c = v->cpu;
+	enum engine_exit why;
+
+	if (!v->vm->cfg.other_engine)
+		return v->engine->run(c, budget);
+	for (u64 left = budget ? budget : ~0ull;;) {
+		u64 before = c->icount + c->unretired, used;
+
+		why = v->engine->run(c, MIN(left, v->switch_left));
+		used = c->icount + c->unretired - before;
+		left -= MIN(used, left);
+		v->switch_left -= MIN(used, v->switch_left);
+		if (!v->switch_left) {
+			change_engine(v);
+			counter_inc(&v->counters, CNT_ENGINE_SWITCHES);
+			v->switch_left = v->vm->cfg.switch_every;
+		}
+		if (why != EXIT_BUDGET || !left)
+			return why;
+	}
+}
+
+/* ---- life cycle --------------------------------------------------------------------------------------------------- */
+
 struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 {
 	struct vcpu *v = calloc(1, sizeof(*v));
@@ -42,6 +119,7 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 		return NULL;
 	}
 	v->vm = vm;
+	v->schedstat = -1;
 	v->cpu->vm = v;
 	v->cpu->counters = &v->counters;
 	v->cpu->trace = vm->cfg.trace_mask;
@@ -52,7 +130,7 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 		err_set(e, "out of memory for the MMU of vCPU %u", index);
 		goto fail;
 	}
-	if (vm->cfg.engine->attach(v->cpu, vm->mem, e)) {
+	if (attach_engines(v, e)) {
 		mmu_free(v->mmu);
 		goto fail;
 	}
@@ -89,7 +167,7 @@ void vcpu_free(struct vcpu *v)
 {
 	if (!v)
 		return;
-	v->vm->cfg.engine->detach(v->cpu);
+	detach_engines(v);
 	mmu_free(v->mmu);
 	cpu_free(v->cpu);
 	free(v);
@@ -169,13 +247,15 @@ void vcpu_post(struct vcpu *v, unsigned att)
 	if (atomic_load(&v->asleep))
 		futex_wake(&v->cpu->attention);
 	else
-		v->vm->cfg.engine->kick(v->cpu);
+		v->vm->cfg.engine->kick(v->cpu); /* the other engine's, if there is one, is the same */
 }
 
 void vcpu_publish_deadline(struct vcpu *v)
 {
 	u64 deadline = lapic_next_deadline(v->cpu);
 
+	if (v->vm->cfg.deterministic)
+		return;
 	atomic_store(&v->deadline_ns, deadline);
 	if (deadline < atomic_load(&v->vm->sleep_until))
 		loop_wake(v->vm->loop);
@@ -302,6 +382,8 @@ void vcpu_exclusive_begin(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 
+	if (vm->cfg.deterministic)
+		return; /* nobody else ever runs */
 	pthread_mutex_lock(&vm->park);
 	if (vm->exclusive == v) {
 		vm->exclusive_depth++;
@@ -326,6 +408,8 @@ void vcpu_exclusive_end(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 
+	if (vm->cfg.deterministic)
+		return;
 	pthread_mutex_lock(&vm->park);
 	if (!--vm->exclusive_depth) {
 		vm->exclusive = NULL;
@@ -376,7 +460,7 @@ static void vcpu_debug_stop(struct vcpu *v)
 	vm->cfg.debug_stop(vm->cfg.debug_opaque, vm, v->cpu->index);
 }
 
-static void vcpu_handle(struct vcpu *v, enum engine_exit why)
+void vcpu_handle(struct vcpu *v, enum engine_exit why)
 {
 	switch (why) {
 	case EXIT_KICK:
@@ -392,7 +476,7 @@ static void vcpu_handle(struct vcpu *v, enum engine_exit why)
 		vcpu_debug_stop(v);
 		break;
 	case EXIT_FATAL:
-		vm_end(v->vm, VM_STATUS_FAILURE, "engine %s failed on vCPU %u", v->vm->cfg.engine->name, v->cpu->index);
+		vm_end(v->vm, VM_STATUS_FAILURE, "engine %s failed on vCPU %u", v->engine->name, v->cpu->index);
 		break;
 	}
 }
@@ -408,7 +492,7 @@ static void *vcpu_main(void *arg)
 
 		vcpu_enter(v);
 		if (!atomic_load(&vm->ended))
-			why = vm->cfg.engine->run(v->cpu, 0);
+			why = vcpu_run(v, 0);
 		vcpu_leave(v, why == EXIT_HALT);
 		if (!atomic_load(&vm->ended))
 			vcpu_handle(v, why);
