@@ -86,6 +86,24 @@ int block_write(struct block *b, u64 off, const void *buf, u64 len)
 	return ret ? ret : b->ops->write(b, off, buf, len);
 }
 
+int block_read_now(struct block *b, u64 off, void *buf, u64 len)
+{
+	int ret = check(b, off, len, false);
+
+	if (ret)
+		return ret;
+	return b->ops->read_now ? b->ops->read_now(b, off, buf, len) : -EAGAIN;
+}
+
+int block_write_now(struct block *b, u64 off, const void *buf, u64 len)
+{
+	int ret = check(b, off, len, true);
+
+	if (ret)
+		return ret;
+	return b->ops->write_now ? b->ops->write_now(b, off, buf, len) : -EAGAIN;
+}
+
 int block_flush(struct block *b)
 {
 	return b->readonly ? 0 : b->ops->flush(b);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A disk image on the host. It knows nothing of the guest; errors of the host come back as -errno, so that a disk that is
- * full, shrinks or fails becomes the guest's I/O error.
+ * A disk image on the host. It knows nothing of the guest; errors of the host come back as -errno, so that a disk that
+ * is full, shrinks or fails becomes the guest's I/O error.
  *
- * Offsets and lengths are bytes; a request that reaches beyond the size fails with -EIO. Requests finish before the call
- * returns. One caller at a time.
+ * Offsets and lengths are bytes; a request that reaches beyond the size fails with -EIO. Requests finish before the
+ * call returns. From any thread, several at a time; the order of those that overlap is nobody's.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -17,6 +17,10 @@ struct block;
 struct block_ops {
 	int (*read)(struct block *b, u64 off, void *buf, u64 len);
 	int (*write)(struct block *b, u64 off, const void *buf, u64 len);
+	/* The same if it can be done without waiting for the host's disk, else -EAGAIN and any part of it done. May be
+	 * NULL. */
+	int (*read_now)(struct block *b, u64 off, void *buf, u64 len);
+	int (*write_now)(struct block *b, u64 off, const void *buf, u64 len);
 	int (*flush)(struct block *b); /* what was written is on stable storage */
 	/* The bytes read as zero; if unmap, their space may be given back. */
 	int (*zero)(struct block *b, u64 off, u64 len, bool unmap);
@@ -48,6 +52,9 @@ void block_free(struct block *b);
 /* Checked here, once, for every format. */
 int block_read(struct block *b, u64 off, void *buf, u64 len);
 int block_write(struct block *b, u64 off, const void *buf, u64 len);
+/* -EAGAIN: it would have to wait; do it with block_read(), block_write(). */
+int block_read_now(struct block *b, u64 off, void *buf, u64 len);
+int block_write_now(struct block *b, u64 off, const void *buf, u64 len);
 int block_flush(struct block *b);
 int block_zero(struct block *b, u64 off, u64 len, bool unmap);
 int block_discard(struct block *b, u64 off, u64 len);

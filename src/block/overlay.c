@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copy on write: reads come from the base until a grain was written; written grains lie at the same offset of a sparse
- * temporary file without a name. A bit a grain says where it is. A write of part of a grain copies the rest first.
+ * temporary file without a name. A bit a grain says where it is. A write of part of a grain copies the rest first. One
+ * lock around every request, for the bits.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "block/block.h"
@@ -15,6 +18,7 @@
 struct overlay {
 	struct block b;
 	struct block *base;
+	pthread_mutex_t lock;
 	int fd;
 	u64 *own; /* by grain: it is in fd */
 };
@@ -56,9 +60,8 @@ static u64 run_length(const struct overlay *o, u64 off, u64 len)
 	return MIN(len, end - off);
 }
 
-static int overlay_read(struct block *b, u64 off, void *buf, u64 len)
+static int read_pieces(struct overlay *o, u64 off, void *buf, u64 len)
 {
-	struct overlay *o = overlay_of(b);
 	u8 *to = buf;
 	int ret = 0;
 
@@ -66,6 +69,36 @@ static int overlay_read(struct block *b, u64 off, void *buf, u64 len)
 		n = run_length(o, off, len);
 		ret = owned(o, off / GRAIN) ? file_io(o->fd, off, to, n, false) : block_read(o->base, off, to, n);
 	}
+	return ret;
+}
+
+static int overlay_read(struct block *b, u64 off, void *buf, u64 len)
+{
+	struct overlay *o = overlay_of(b);
+	int ret;
+
+	pthread_mutex_lock(&o->lock);
+	ret = read_pieces(o, off, buf, len);
+	pthread_mutex_unlock(&o->lock);
+	return ret;
+}
+
+/* Only what is on one side. */
+static int overlay_read_now(struct block *b, u64 off, void *buf, u64 len)
+{
+	struct overlay *o = overlay_of(b);
+	struct iovec v = { buf, len };
+	int ret = -EAGAIN;
+
+	if (!len || pthread_mutex_trylock(&o->lock))
+		return -EAGAIN;
+	if (run_length(o, off, len) == len) {
+		if (!owned(o, off / GRAIN))
+			ret = block_read_now(o->base, off, buf, len);
+		else if (preadv2(o->fd, &v, 1, (off_t)off, RWF_NOWAIT) == (ssize_t)len)
+			ret = 0;
+	}
+	pthread_mutex_unlock(&o->lock);
 	return ret;
 }
 
@@ -86,9 +119,8 @@ static int copy_up(struct overlay *o, u64 off)
 	return ret;
 }
 
-static int overlay_write(struct block *b, u64 off, const void *buf, u64 len)
+static int write_grains(struct overlay *o, u64 off, const void *buf, u64 len)
 {
-	struct overlay *o = overlay_of(b);
 	u64 end = off + len;
 	int ret = 0;
 
@@ -105,6 +137,17 @@ static int overlay_write(struct block *b, u64 off, const void *buf, u64 len)
 	for (u64 g = off / GRAIN; g <= (end - 1) / GRAIN; g++)
 		o->own[g / 64] |= BIT(g & 63);
 	return 0;
+}
+
+static int overlay_write(struct block *b, u64 off, const void *buf, u64 len)
+{
+	struct overlay *o = overlay_of(b);
+	int ret;
+
+	pthread_mutex_lock(&o->lock);
+	ret = write_grains(o, off, buf, len);
+	pthread_mutex_unlock(&o->lock);
+	return ret;
 }
 
 /* Nothing here outlives the process. */
@@ -133,11 +176,13 @@ static int overlay_discard(struct block *b, u64 off, u64 len)
 	struct overlay *o = overlay_of(b);
 	u64 first = ALIGN_UP(off, GRAIN), end = ALIGN_DOWN(off + len, GRAIN);
 
-	if (first >= end ||
-	    fallocate(o->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)(end - first)))
+	if (first >= end)
 		return 0;
-	for (u64 g = first / GRAIN; g < end / GRAIN; g++)
-		o->own[g / 64] |= BIT(g & 63);
+	pthread_mutex_lock(&o->lock);
+	if (!fallocate(o->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first, (off_t)(end - first)))
+		for (u64 g = first / GRAIN; g < end / GRAIN; g++)
+			o->own[g / 64] |= BIT(g & 63);
+	pthread_mutex_unlock(&o->lock);
 	return 0;
 }
 
@@ -148,6 +193,7 @@ static void overlay_free(struct block *b)
 	block_free(o->base);
 	if (o->fd >= 0)
 		close(o->fd);
+	pthread_mutex_destroy(&o->lock);
 	free(o->own);
 	free(o);
 }
@@ -155,6 +201,7 @@ static void overlay_free(struct block *b)
 static const struct block_ops overlay_ops = {
 	.read = overlay_read,
 	.write = overlay_write,
+	.read_now = overlay_read_now,
 	.flush = overlay_flush,
 	.zero = overlay_zero,
 	.discard = overlay_discard,
@@ -193,6 +240,7 @@ struct block *overlay_new(struct block *base, struct err *e)
 	*o = (struct overlay){ .b = { .ops = &overlay_ops, .size = base->size },
 			       .base = base,
 			       .fd = temporary_file(e) };
+	pthread_mutex_init(&o->lock, NULL);
 	o->own = calloc(base->size / GRAIN / 64 + 1, sizeof(*o->own));
 	if (o->fd >= 0 && o->own && !ftruncate(o->fd, (off_t)base->size))
 		return &o->b;

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "block/block.h"
@@ -16,7 +18,8 @@
 struct raw {
 	struct block b;
 	int fd;
-	bool no_punch, no_zero_range; /* learned: the file system cannot */
+	/* learned: the file system cannot; from any thread */
+	atomic_bool no_punch, no_zero_range, no_read_now, no_write_now;
 };
 
 static struct raw *raw_of(struct block *b)
@@ -61,6 +64,36 @@ static int raw_write(struct block *b, u64 off, const void *buf, u64 len)
 	return 0;
 }
 
+/* What preadv2() and pwritev2() did with RWF_NOWAIT: all of it, or the rest is left to the one who may wait. */
+static int now_result(ssize_t n, u64 len, atomic_bool *cannot)
+{
+	if (n == (ssize_t)len)
+		return 0;
+	if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL))
+		*cannot = true;
+	return -EAGAIN;
+}
+
+static int raw_read_now(struct block *b, u64 off, void *buf, u64 len)
+{
+	struct raw *r = raw_of(b);
+	struct iovec v = { buf, len };
+
+	if (r->no_read_now)
+		return -EAGAIN;
+	return now_result(preadv2(r->fd, &v, 1, (off_t)off, RWF_NOWAIT), len, &r->no_read_now);
+}
+
+static int raw_write_now(struct block *b, u64 off, const void *buf, u64 len)
+{
+	struct raw *r = raw_of(b);
+	struct iovec v = { (void *)(uintptr_t)buf, len };
+
+	if (r->no_write_now)
+		return -EAGAIN;
+	return now_result(pwritev2(r->fd, &v, 1, (off_t)off, RWF_NOWAIT), len, &r->no_write_now);
+}
+
 static int raw_flush(struct block *b)
 {
 	return fdatasync(raw_of(b)->fd) ? -errno : 0;
@@ -72,7 +105,7 @@ static bool unsupported(int code)
 }
 
 /* 1: this file cannot do it, and will not be asked again. */
-static int try_fallocate(struct raw *r, int mode, u64 off, u64 len, bool *cannot)
+static int try_fallocate(struct raw *r, int mode, u64 off, u64 len, atomic_bool *cannot)
 {
 	int ret;
 
@@ -134,6 +167,8 @@ static void raw_free(struct block *b)
 static const struct block_ops raw_ops = {
 	.read = raw_read,
 	.write = raw_write,
+	.read_now = raw_read_now,
+	.write_now = raw_write_now,
 	.flush = raw_flush,
 	.zero = raw_zero,
 	.discard = raw_discard,

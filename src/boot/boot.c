@@ -34,6 +34,8 @@ static char *next_element(const char **list)
 /* A kernel with all its symbols may be larger than the memory that it is loaded into. */
 #define KERNEL_MAX (1ull << 30)
 
+#define FIRMWARE_MAX (16ull << 20)
+
 static int add_module(struct boot *b, char *spec, u64 max, struct err *e)
 {
 	struct module *mod = &b->module[b->nr_modules];
@@ -102,6 +104,11 @@ struct boot *boot_open(const struct boot_request *r, struct err *e)
 		err_set(e, "out of memory");
 		goto fail;
 	}
+	if (r->firmware) {
+		if (blob_read(&b->kernel, r->firmware, "firmware", FIRMWARE_MAX, e) || firmware_check(b, e))
+			goto fail;
+		return b;
+	}
 	if (blob_read(&b->kernel, r->kernel, "kernel", MAX(max, KERNEL_MAX), e) || boot_identify(b, e))
 		goto fail;
 	if (r->initrd && read_modules(b, r->initrd, b->many_modules, max, e))
@@ -123,6 +130,12 @@ void boot_free(struct boot *b)
 	blob_free(&b->kernel);
 	free(b->append);
 	free(b);
+}
+
+const u8 *boot_rom(const struct boot *b, u64 *size)
+{
+	*size = b->kernel.size;
+	return b->firmware ? b->kernel.data : NULL;
 }
 
 const char *boot_kind(const struct boot *b)

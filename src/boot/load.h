@@ -22,7 +22,8 @@ struct module {
 struct boot {
 	const char *kind;
 	int (*load)(struct boot *b, struct mem *m, struct cpu *c, const struct boot_map *map, u64 rsdp, struct err *e);
-	struct blob kernel;
+	struct blob kernel; /* or firmware */
+	bool firmware;
 	char *append;
 	struct module module[BOOT_MODULES_MAX];
 	unsigned nr_modules;
@@ -34,6 +35,8 @@ struct boot {
  * kind, -1 with a sentence if it is of this kind but unusable. */
 int bzimage_probe(struct boot *b, struct err *e);
 int multiboot_probe(struct boot *b, struct err *e);
+/* Takes b->kernel as a ROM image: 0, or -1 with a sentence. */
+int firmware_check(struct boot *b, struct err *e);
 int pvh_probe(struct boot *b, struct err *e);
 
 /* Reads a file or pipe of at most max bytes; what is "kernel" or "initrd". */

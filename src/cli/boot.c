@@ -5,12 +5,13 @@
 
 #include <stdlib.h>
 
+#include "api/control.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "debug/gdb.h"
 #include "debug/trace.h"
-#include "engine/arbiter.h"
 #include "mmu/mmu.h"
+#include "snap/snap.h"
 
 struct session {
 	struct boot_options o;
@@ -18,6 +19,8 @@ struct session {
 	struct trace *trace;
 	struct gdb *gdb;
 	struct vm *vm;
+	struct snap *snap; /* --load */
+	struct control *control;
 };
 
 /* ---- the console's escape keys ------------------------------------------------------------------------------------
@@ -39,7 +42,8 @@ static void on_key(void *opaque, char letter)
 		log_msg(LOG_ERROR, "detaching is not available in this version; Ctrl-a x ends the machine");
 		break;
 	case 'c':
-		log_msg(LOG_ERROR, "the monitor is not available in this version; Ctrl-a h lists the keys");
+		log_msg(LOG_ERROR, "'doppel monitor %s' in another terminal is the monitor%s", s->o.name,
+			s->control ? "" : ", for a machine that was started with --name");
 		break;
 	default:
 		fputs("\ndoppel: Ctrl-a and: h this help, x quit, t statistics, b break, a a literal Ctrl-a\n", stderr);
@@ -88,7 +92,8 @@ static void say_hello(const struct session *s)
 	fprintf(stderr, "doppel: %s%sengine %s (%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n",
 		s->o.name ? s->o.name : "", s->o.name ? ": " : "", vm->cfg.engine->name,
 		strcmp(s->o.engine, "auto") ? "as asked" : "by default", (unsigned long long)(vm->cfg.memory >> 20),
-		vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s", vm->model->name, boot_kind(vm->boot));
+		vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s", vm->model->name,
+		s->o.load ? "from a snapshot" : boot_kind(vm->boot));
 }
 
 static void audit(const struct session *s)
@@ -102,19 +107,61 @@ static void audit(const struct session *s)
 	log_msg(LOG_ERROR, "audit tlb: %u entries disagree with the page tables", wrong);
 }
 
+/* The machine, with the state of the snapshot if there is one. */
+static int make_machine(struct session *s, struct err *e)
+{
+	struct vm_config shape;
+
+	if (s->o.load) {
+		s->snap = snap_open(s->o.load, e);
+		if (!s->snap)
+			return -1;
+		snap_shape(s->snap, &shape);
+		boot_options_take_shape(&s->o, &shape);
+	}
+	s->vm = vm_new(&s->o.vm, e);
+	return !s->vm || (s->snap && snap_load(s->snap, s->vm, e)) ? -1 : 0;
+}
+
+static int on_save(void *opaque, const char *path, struct err *e)
+{
+	return snap_save(((struct session *)opaque)->vm, path, e);
+}
+
+static void on_stat(void *opaque, FILE *f)
+{
+	stats_print(((struct session *)opaque)->vm, STATS_JSON, f);
+}
+
+static int open_control(struct session *s, struct err *e)
+{
+	const struct control_config cfg = {
+		.name = s->o.name, .vm = s->vm, .save = on_save, .stats = on_stat, .opaque = s
+	};
+
+	s->control = control_start(&cfg, e);
+	return s->control ? 0 : -1;
+}
+
 static int run(struct session *s, struct err *e)
 {
 	int status;
 
-	s->vm = vm_new(&s->o.vm, e);
-	if (!s->vm)
+	if (make_machine(s, e))
 		return cli_fail(e);
 	if (s->gdb && gdb_start(s->gdb, s->vm, e))
+		return cli_fail(e);
+	if (s->o.named && open_control(s, e))
 		return cli_fail(e);
 	say_hello(s);
 	signals_on_stop(on_signal, s->vm);
 	status = vm_run(s->vm, e);
 	signals_on_stop(NULL, NULL);
+<<<<<<< Updated upstream
+	control_stop(s->control);
+=======
+	repeat_tell(&s->o, s->vm);
+>>>>>>> Stashed changes
 	audit(s);
 	if (status == STATUS_FAILURE)
 		log_msg(LOG_ERROR, "%s", s->vm->why);
@@ -136,10 +183,9 @@ int boot_main(int argc, char **argv)
 		return 0;
 	}
 	log_set_level(s.o.quiet ? LOG_ERROR : s.o.verbose > 1 ? LOG_DEBUG : s.o.verbose ? LOG_INFO : LOG_WARN);
-	s.o.vm.engine = arbiter_choose(s.o.engine, &e);
 	s.o.vm.keys = (struct chardev_keys){ on_key, &s };
 	signals_init();
-	if (!s.o.vm.engine || open_debugging(&s, &e))
+	if (repeat_open(&s.o, &e) || open_debugging(&s, &e))
 		cli_fail(&e);
 	else
 		status = run(&s, &e);
@@ -147,6 +193,12 @@ int boot_main(int argc, char **argv)
 		stats_print(s.vm, s.o.stats, stderr);
 	gdb_free(s.gdb, status);
 	vm_free(s.vm);
+<<<<<<< Updated upstream
+	snap_close(s.snap);
+=======
+	if (repeat_close(&s.o, &e))
+		status = cli_fail(&e);
+>>>>>>> Stashed changes
 	trace_free(s.trace);
 	symbols_free(s.symbols);
 	return status;

@@ -8,12 +8,17 @@
 
 static const struct verb verbs[] = {
 	{ "boot", "doppel boot [options]", "a machine from a kernel file", boot_main, boot_help },
+	{ "ps", "doppel ps", "the machines that are running", ps_main, ps_help },
+	{ "stop", "doppel stop NAME", "presses a machine's power button, or ends it (--now)", stop_main, stop_help },
+	{ "save", "doppel save NAME FILE", "a snapshot of a running machine", save_main, save_help },
+	{ "stat", "doppel stat NAME", "the counters of a running machine", stat_main, stat_help },
+	{ "monitor", "doppel monitor NAME", "a prompt for a running machine", monitor_main, monitor_help },
 	{ "doctor", "doppel doctor", "what this host offers, what was tried, and why not", doctor_main, doctor_help },
 	{ "help", "doppel help [VERB]", "this, or a verb's options", help_main, help_help },
 };
 
 /* Verbs of the design that this version does not have. */
-static const char *const absent[] = { "run", "ps", "console", "monitor", "stat", "stop" };
+static const char *const absent[] = { "run", "console" };
 
 const struct verb *verb_get(unsigned n)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The verbs. Each takes its own words (argv[0] is the first one behind the verb) and returns the exit status. cli/ is the
- * only place besides main that prints errors and decides how the process ends.
+ * The verbs. Each takes its own words (argv[0] is the first one behind the verb) and returns the exit status. cli/ is
+ * the only place besides main that prints errors and decides how the process ends.
  */
 #ifndef CLI_CLI_H
 #define CLI_CLI_H
@@ -28,6 +28,16 @@ int boot_main(int argc, char **argv);
 void boot_help(FILE *f);
 int doctor_main(int argc, char **argv);
 void doctor_help(FILE *f);
+int ps_main(int argc, char **argv); /* control.c */
+void ps_help(FILE *f);
+int stop_main(int argc, char **argv);
+void stop_help(FILE *f);
+int save_main(int argc, char **argv);
+void save_help(FILE *f);
+int stat_main(int argc, char **argv);
+void stat_help(FILE *f);
+int monitor_main(int argc, char **argv);
+void monitor_help(FILE *f);
 int help_main(int argc, char **argv);
 void help_help(FILE *f);
 

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/dir.h"
 #include "cli/boot.h"
 #include "dev/debugexit.h"
+#include "dev/debugport.h"
 #include "engine/translate/opts.h"
 
 enum {
@@ -24,11 +26,14 @@ static const struct option_row rows[] = {
 
 void boot_help(FILE *f)
 {
-	fputs("doppel boot [options] --kernel FILE\n\n"
-	      "Boots a machine: from a kernel file, on this terminal. It ends when the guest switches it off (status "
-	      "0),\n"
-	      "writes to the debug-exit port, triple-faults (124, with a dump), or when doppel itself fails (125).\n\n",
-	      f);
+	fputs(
+	    "doppel boot [options] IMAGE | --kernel FILE | --firmware FILE\n\n"
+	    "Boots a machine on this terminal: from a disk image (through SeaBIOS, with what --disk takes behind the\n"
+	    "file's name; with --kernel or --firmware it is just the first disk), a kernel file, or firmware. It ends "
+	    "when the guest switches it off (status "
+	    "0),\n"
+	    "writes to the debug-exit port, triple-faults (124, with a dump), or when doppel itself fails (125).\n\n",
+	    f);
 	option_help(rows, ARRAY_SIZE(rows), f);
 	opts_help(f);
 	fputs("\nOn the console, Ctrl-a and a letter: h help, x quit, t statistics, b break, a a literal Ctrl-a.\n", f);
@@ -122,10 +127,22 @@ static int set_balloon(struct boot_options *o, const char *name, const char *val
 	return option_size(name, val, 4096, host_memory(), &o->vm.balloon_target, e);
 }
 
+/* WHERE[,port=N] */
 static int set_debugcon(struct boot_options *o, const char *name, const char *val, struct err *e)
 {
-	o->vm.debugcon = val;
-	return check_chardev(name, val, e);
+	const char *comma = strstr(val, ",port=");
+	size_t len = comma ? (size_t)(comma - val) : strlen(val);
+	u64 port = DEBUGPORT;
+
+	if (comma && option_u64(name, comma + 6, 1, 0xffff, &port, e))
+		return -1;
+	if (len >= sizeof(o->debugcon))
+		return err_set(e, "--%s '%.60s…' is too long", name, val);
+	memcpy(o->debugcon, val, len);
+	o->debugcon[len] = 0;
+	o->vm.debugcon = o->debugcon;
+	o->vm.debugcon_port = (u16)port;
+	return check_chardev(name, o->debugcon, e);
 }
 
 static int set_debug_exit(struct boot_options *o, const char *name, const char *val, struct err *e)
@@ -195,12 +212,17 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 {
 	struct boot_options *o = opaque;
 
+	if (id >= 0)
+		o->given |= BIT(id);
 	switch (id) {
 	case OPTION_POSITIONAL:
 		o->image = val;
 		return 0;
 	case OPT_KERNEL:
 		o->vm.boot.kernel = val;
+		return 0;
+	case OPT_FIRMWARE:
+		o->vm.boot.firmware = val;
 		return 0;
 	case OPT_INITRD:
 		o->vm.boot.initrd = val;
@@ -244,7 +266,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return set_stats(o, val, e);
 	case OPT_NAME:
 		o->name = val;
-		return 0;
+		o->named = true;
+		return api_name_check(val, e);
 	case OPT_QUIET:
 		o->quiet = true;
 		return 0;
@@ -269,6 +292,20 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_WAIT:
 		o->wait = true;
 		return 0;
+<<<<<<< Updated upstream
+	case OPT_LOAD:
+		o->load = val;
+		return 0;
+=======
+	case OPT_RECORD:
+		o->record = val;
+		return 0;
+	case OPT_REPLAY:
+		o->replay = val;
+		return 0;
+	case OPT_ENGINE_SWITCH:
+		return option_u64(name, val, 1, 1ull << 40, &o->vm.switch_every, e);
+>>>>>>> Stashed changes
 	case OPT_HELP:
 		o->help = true;
 		return 0;
@@ -291,6 +328,58 @@ static int check_one_stdio(const struct boot_options *o, struct err *e)
 		       users);
 }
 
+/* Debian's seabios package, and where QEMU's own builds and other distributions have it. */
+static const char *find_seabios(void)
+{
+	static const char *const places[] = { "/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin",
+					      "/usr/local/share/qemu/bios-256k.bin" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++)
+		if (!access(places[i], R_OK))
+			return places[i];
+	return NULL;
+}
+
+/* IMAGE goes before the disks that options name. */
+static int add_image(struct boot_options *o, struct err *e)
+{
+	struct vm_config *vm = &o->vm;
+
+	if (set_disk(o, o->image, e))
+		return -1;
+	for (unsigned i = vm->nr_disks - 1; i; i--) {
+		struct block_spec last = vm->disk[i];
+
+		vm->disk[i] = vm->disk[i - 1];
+		vm->disk[i - 1] = last;
+	}
+	return 0;
+}
+
+static int check_what_boots(struct boot_options *o, struct err *e)
+{
+	struct boot_request *b = &o->vm.boot;
+
+	if (b->kernel && b->firmware)
+		return err_set(e, "--kernel and --firmware exclude each other: a kernel is started without firmware");
+	if (!b->kernel && (b->initrd || b->append))
+		return err_set(e, "--%s is for a kernel: give --kernel FILE", b->initrd ? "initrd" : "append");
+	if (o->image && add_image(o, e))
+		return -1;
+	if (b->kernel || b->firmware)
+		return 0;
+	if (!o->image && o->load)
+		return 0;
+	if (!o->image)
+		return err_set(e, "nothing to boot: give a disk image, --kernel FILE or --firmware FILE");
+	b->firmware = find_seabios();
+	return b->firmware ? 0
+			   : err_set(e,
+				     "booting '%.200s' needs SeaBIOS: install the package seabios, or give "
+				     "--firmware FILE",
+				     o->image);
+}
+
 int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err *e)
 {
 	*o = (struct boot_options){ .vm = { .memory = 512 << 20,
@@ -306,12 +395,8 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 		return -1;
 	if (o->help)
 		return 0;
-	if (o->image)
-		return err_set(
-		    e, "'%.200s': booting from a disk image is not available in this version, give --kernel FILE",
-		    o->image);
-	if (!o->vm.boot.kernel)
-		return err_set(e, "nothing to boot: give --kernel FILE");
+	if (check_what_boots(o, e))
+		return -1;
 	if (!o->nr_serial)
 		o->vm.serial[0] = "stdio";
 	if (o->trace_file && !o->trace)
@@ -319,5 +404,28 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 			       o->trace_file);
 	if (o->wait && !o->gdb_port)
 		return err_set(e, "--wait waits for gdb: give --gdb as well");
-	return check_one_stdio(o, e);
+	return check_one_stdio(o, e) || repeat_check(o, e) ? -1 : 0;
 }
+
+void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape)
+{
+	struct vm_config *vm = &o->vm;
+
+	vm->loaded = true;
+	if (!(o->given & BIT(OPT_MEMORY)))
+		vm->memory = shape->memory;
+	if (!(o->given & BIT(OPT_CPUS)))
+		vm->cpus = shape->cpus;
+	if (!(o->given & BIT(OPT_CPU)))
+		vm->cpu_model = shape->cpu_model;
+	if (!(o->given & BIT(OPT_DEBUG_EXIT)))
+		vm->debug_exit = shape->debug_exit;
+	if (!(o->given & BIT(OPT_TESTDEV)))
+		vm->testdev = shape->testdev;
+	if (!(o->given & BIT(OPT_RNG)))
+		vm->rng = shape->rng;
+	if (!(o->given & BIT(OPT_BALLOON)))
+		vm->balloon = shape->balloon;
+}
+
+_Static_assert(OPT_HELP < 64, "an option is a bit of `given`");

@@ -91,12 +91,13 @@ enum {
 	ATT_KICK = 1 << 0,	/* leave run() as soon as possible; sticky */
 	ATT_APIC = 1 << 1,	/* the APIC's posted words changed */
 	ATT_EXTINT = 1 << 2,	/* level: the 8259's INTR line */
-	ATT_NMI = 1 << 3,	/* one NMI latched */
+	ATT_NMI = 1 << 3,	/* one NMI latched; post by cpu_post_nmi() */
 	ATT_INIT = 1 << 4,
 	ATT_SIPI = 1 << 5,
 	ATT_TIMER = 1 << 6,	/* the APIC timer should be looked at */
 	ATT_EXCL = 1 << 7,	/* another vCPU asks for exclusive execution */
 	ATT_EVENTS = 1 << 8,	/* own thread: an event became deliverable (IF set, shadow ended, #DB pending, TF) */
+	ATT_NMI2 = 1 << 9,	/* a second NMI, from before the first could be taken */
 };
 
 enum cpu_code { CODE16, CODE32, CODE64 };
@@ -309,6 +310,14 @@ void cpu_update_mode(struct cpu *c);
 static inline void cpu_post(struct cpu *c, unsigned att)
 {
 	atomic_fetch_or_explicit(&c->attention, att, memory_order_seq_cst);
+}
+
+/* An NMI arrives. A processor takes the first within a few instructions and latches one more while that is served; a
+ * vCPU may look later, so two that came in between are both kept, and IRET cuts what is left to one. */
+static inline void cpu_post_nmi(struct cpu *c)
+{
+	if (atomic_fetch_or(&c->attention, ATT_NMI) & ATT_NMI)
+		atomic_fetch_or(&c->attention, ATT_NMI2);
 }
 
 

@@ -10,6 +10,19 @@
 
 enum { EAX, EBX, ECX, EDX };
 
+void cpuid_model_set_tsc_hz(struct cpuid_model *m, u64 hz)
+{
+	m->tsc_hz = hz;
+	for (size_t i = 0; i < m->n; i++) {
+		struct cpuid_leaf *l = &m->leaf[i];
+
+		if (l->leaf == 0x40000010)
+			l->eax = (u32)(hz / 1000);
+		if (l->leaf == 0x16)
+			l->eax = l->ebx = (u32)(hz / 1000000);
+	}
+}
+
 u64 cpuid_tsc_hz(const struct cpuid_model *m)
 {
 	return m->tsc_hz;

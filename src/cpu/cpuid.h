@@ -45,6 +45,8 @@ void cpuid_model_free(struct cpuid_model *m);
 
 /* Ticks a second of the guest's TSC: from the host's CPUID, else measured once when the model was made. */
 u64 cpuid_tsc_hz(const struct cpuid_model *m);
+/* For a machine whose TSC is not the host's. Before any vCPU has it. */
+void cpuid_model_set_tsc_hz(struct cpuid_model *m, u64 hz);
 /* The host's TSC frequency: CPUID 15H or 40000010H, else measured against CLOCK_MONOTONIC for some 20 ms (tsc.c). */
 u64 tsc_measure_hz(void);
 /* The name of a feature as features.def has it. */

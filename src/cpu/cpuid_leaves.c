@@ -3,6 +3,7 @@
  * leaves. SDM 2A "CPUID", APM 3 appendix E.4, Linux Documentation/virt/kvm/x86/cpuid.rst.
  */
 #include "cpu/cpuid_build.h"
+#include "cpu/lapic.h"
 
 #include <cpuid.h>
 #include <stdlib.h>
@@ -234,7 +235,7 @@ static void kvm_leaves(struct cpuid_model *m)
 	l->ecx = l->edx;
 	l->edx = t;
 	add(m, 0x40000001, 0, 0, 0, 0, 0);
-	add(m, 0x40000010, 0, (u32)(m->tsc_hz / 1000), 1000000, 0, 0);
+	add(m, 0x40000010, 0, (u32)(m->tsc_hz / 1000), APIC_BUS_HZ / 1000, 0, 0);
 }
 
 /* The crystal is told as the TSC itself over an exact ratio is not (the APIC timer counts another clock): only the base

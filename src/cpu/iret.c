@@ -206,6 +206,8 @@ int exec_iret(struct cpu *c, const struct insn *i)
 	/* NMIs are let in again even when this IRET faults (SDM 3A 6.7.1, 3C 28.2.3). */
 	if (c->nmi_blocked) {
 		c->nmi_blocked = false;
+		if (atomic_fetch_and(&c->attention, ~(unsigned)ATT_NMI2) & ATT_NMI2)
+			cpu_post(c, ATT_NMI); /* of those that came meanwhile, one was latched */
 		cpu_post(c, ATT_EVENTS);
 	}
 	if (!c->d.pe || c->d.vm86)

@@ -76,7 +76,7 @@ void lapic_deliver_local(struct cpu *c, unsigned lvt)
 		lapic_accept(c, (u8)l, lvt == LVT_LINT0 && (l & LVT_LEVEL));
 		break;
 	case APIC_DM_NMI:
-		cpu_post(c, ATT_NMI);
+		cpu_post_nmi(c);
 		break;
 	case APIC_DM_INIT:
 		cpu_post(c, ATT_INIT);
@@ -89,7 +89,7 @@ void lapic_lint1_nmi(struct cpu *c)
 	if (lapic_hw_enabled(c))
 		lapic_deliver_local(c, LVT_LINT1);
 	else
-		cpu_post(c, ATT_NMI);
+		cpu_post_nmi(c);
 }
 
 bool lapic_accepts_extint(const struct cpu *c)
@@ -120,7 +120,7 @@ void lapic_post_icr(struct cpu *target, u64 icr)
 		lapic_post(target, ICR_VECTOR(icr), icr & ICR_LEVEL);
 		break;
 	case APIC_DM_NMI:
-		cpu_post(target, ATT_NMI);
+		cpu_post_nmi(target);
 		break;
 	case APIC_DM_INIT:
 		/* a level de-assert only synchronised arbitration ids, long ago */

@@ -14,8 +14,8 @@
 #define APIC_BASE_X2 BIT(10)
 #define APIC_BASE_EN BIT(11)
 
-/* The APIC timer's input clock, before the divider (as KVM: one tick a nanosecond; told in CPUID 40000010H). */
-#define APIC_BUS_HZ 1000000000ull
+/* The APIC timer's input clock, before the divider, as on a board with a 100 MHz bus; told in CPUID 40000010H. */
+#define APIC_BUS_HZ 100000000ull
 
 /* Delivery modes: ICR, LVT and MSI bits 10..8. APIC_DM_REMOTE_READ is a reserved mode on real hardware. */
 enum { APIC_DM_FIXED, APIC_DM_LOWEST, APIC_DM_SMI, APIC_DM_REMOTE_READ, APIC_DM_NMI, APIC_DM_INIT, APIC_DM_SIPI,

@@ -38,6 +38,8 @@ static void send(struct cpu *c, u64 icr)
 	if (ICR_SHORTHAND(icr) == 1) {
 		if (mode == APIC_DM_FIXED)
 			lapic_accept(c, ICR_VECTOR(icr), false);
+		else if (mode == APIC_DM_NMI || mode == APIC_DM_INIT)
+			lapic_post_icr(c, icr); /* not a valid combination (SDM 3A table 11-3); delivered, as by KVM */
 	} else if (c->ops->send_ipi) {
 		c->ops->send_ipi(c, icr);
 	} else if (reaches_self(c, icr)) {

@@ -18,10 +18,15 @@ static unsigned div_shift(const struct lapic *a)
 	return ((a->timer_div & 3) + (a->timer_div >> 1 & 4) + 1) & 7;
 }
 
+static u64 tick_ns(const struct lapic *a)
+{
+	_Static_assert(NS_PER_SEC % APIC_BUS_HZ == 0, "a tick is a whole number of nanoseconds");
+	return NS_PER_SEC / APIC_BUS_HZ << div_shift(a);
+}
+
 static u64 period_ns(const struct lapic *a)
 {
-	_Static_assert(APIC_BUS_HZ == NS_PER_SEC, "a tick is a nanosecond");
-	return (u64)a->timer_init << div_shift(a);
+	return a->timer_init * tick_ns(a);
 }
 
 static void set_deadline(struct cpu *c, u64 ns)
@@ -92,7 +97,7 @@ u32 lapic_timer_count(struct cpu *c)
 	/* a one-shot count that ended stays at 0, even when the mode becomes periodic */
 	if (mode(c) == TIMER_DEADLINE || !a->timer_init || a->timer_deadline_ns == CLOCK_NEVER)
 		return 0;
-	ticks = (c->ops->now_ns(c) - a->timer_start_ns) >> div_shift(a);
+	ticks = (c->ops->now_ns(c) - a->timer_start_ns) / tick_ns(a);
 	if (mode(c) == TIMER_PERIODIC)
 		return (u32)(a->timer_init - ticks % a->timer_init);
 	return ticks >= a->timer_init ? 0 : (u32)(a->timer_init - ticks);
@@ -119,7 +124,7 @@ void lapic_timer_set_div(struct cpu *c, u32 val)
 	a->timer_div = val & 0xb;
 	if (!left)
 		return;
-	a->timer_start_ns = c->ops->now_ns(c) - ((u64)(a->timer_init - left) << div_shift(a));
+	a->timer_start_ns = c->ops->now_ns(c) - (a->timer_init - left) * tick_ns(a);
 	arm_count(c);
 }
 
@@ -138,7 +143,7 @@ void lapic_timer_set_lvt(struct cpu *c, u32 val)
 		a->tsc_deadline = 0;
 		set_deadline(c, CLOCK_NEVER);
 	} else if (old != TIMER_DEADLINE && left) {
-		a->timer_start_ns = c->ops->now_ns(c) - ((u64)(a->timer_init - left) << div_shift(a));
+		a->timer_start_ns = c->ops->now_ns(c) - (a->timer_init - left) * tick_ns(a);
 		arm_count(c);
 	} else {
 		set_deadline(c, a->timer_deadline_ns);

@@ -311,6 +311,10 @@ static bool mc_write(struct cpu *c, u32 idx, u64 val)
 
 	if (val && !writable)
 		return false;
+	/* a control register takes all or nothing, as on P6 and under KVM; old kernels leave bit 10 (GART errors) or 0
+	 * out */
+	if (control && val && (val | BIT(10) | 1) != ~0ull)
+		return false;
 	*mc_register(c, idx) = val;
 	return true;
 }

@@ -9,7 +9,8 @@
 
 enum source { SRC_NONE, SRC_INJECTED, SRC_DB, SRC_NMI, SRC_EXTINT, SRC_APIC };
 
-/* The highest event that nothing blocks. MOV SS blocks #DB, NMI and interrupts; STI blocks interrupts only. */
+/* The highest event that nothing blocks. MOV SS blocks #DB, NMI and interrupts; STI blocks interrupts, and may block
+ * NMI (SDM 2B, STI), as silicon does. */
 static enum source next_source(struct cpu *c, unsigned att)
 {
 	bool mov_ss = c->int_shadow == 2;
@@ -18,7 +19,7 @@ static enum source next_source(struct cpu *c, unsigned att)
 		return SRC_INJECTED;
 	if (c->pending_db && !mov_ss)
 		return SRC_DB;
-	if ((att & ATT_NMI) && !c->nmi_blocked && !mov_ss)
+	if ((att & (ATT_NMI | ATT_NMI2)) && !c->nmi_blocked && !c->int_shadow)
 		return SRC_NMI;
 	if (!(c->rflags & FLAG_IF) || c->int_shadow)
 		return SRC_NONE;
@@ -41,7 +42,8 @@ static void take(struct cpu *c, enum source src)
 		e = (struct event){ .type = EV_TRAP, .vector = EXC_DB, .payload = c->pending_db };
 		break;
 	case SRC_NMI:
-		atomic_fetch_and(&c->attention, ~(unsigned)ATT_NMI);
+		atomic_fetch_and(&c->attention,
+				 ~(unsigned)(atomic_load(&c->attention) & ATT_NMI2 ? ATT_NMI2 : ATT_NMI));
 		e = (struct event){ .type = EV_NMI, .vector = EXC_NMI };
 		break;
 	case SRC_EXTINT:

@@ -48,7 +48,7 @@ static const struct state_field rows[] = {
 	(FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | \
 	 FLAG_ID)
 #define CR0_BITS (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
-#define ATT_KEPT (ATT_APIC | ATT_EXTINT | ATT_NMI | ATT_INIT | ATT_SIPI | ATT_TIMER | ATT_EVENTS)
+#define ATT_KEPT (ATT_APIC | ATT_EXTINT | ATT_NMI | ATT_NMI2 | ATT_INIT | ATT_SIPI | ATT_TIMER | ATT_EVENTS)
 #define DB_BITS 0x1e00full /* of DR6, that a trap sets */
 
 static bool control_ok(const struct cpu *c)

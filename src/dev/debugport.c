@@ -23,14 +23,14 @@ static void port_write(void *dev, u64 off, u64 val, unsigned size)
 
 static const struct io_ops port_ops = { .read = port_read, .write = port_write, .max_size = 1 };
 
-struct debugport *debugport_new(struct mem *m, struct chardev *backend, struct err *e)
+struct debugport *debugport_new(struct mem *m, u16 port, struct chardev *backend, struct err *e)
 {
 	struct debugport *d = dev_alloc(sizeof(*d), e);
 
 	if (!d)
 		return NULL;
 	d->backend = backend;
-	if (mem_add_ports(m, 0xe9, 1, &port_ops, d, e)) {
+	if (mem_add_ports(m, port, 1, &port_ops, d, e)) {
 		free(d);
 		return NULL;
 	}

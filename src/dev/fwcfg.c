@@ -32,6 +32,8 @@ static void select_item(struct fwcfg *f, u16 key)
 {
 	f->selector = key;
 	f->offset = 0;
+	if (selected(f)->fresh)
+		call_make(&f->refresh, key);
 }
 
 static u8 next_byte(struct fwcfg *f)
@@ -162,7 +164,8 @@ int fwcfg_set(struct fwcfg *f, enum fwcfg_key key, const void *data, u32 len, st
 		return err_set(e, "out of memory for a fw_cfg item of %u bytes", len);
 	memcpy(copy, data, len);
 	free(f->item[key].data);
-	f->item[key] = (struct fwcfg_item){ .data = copy, .len = len };
+	f->item[key].data = copy;
+	f->item[key].len = len;
 	return 0;
 }
 
@@ -202,12 +205,27 @@ static u8 *entry_of(struct fwcfg *f, unsigned n)
 	return f->item[FWCFG_FILE_DIR].data + 4 + n * DIR_ENTRY;
 }
 
-int fwcfg_set_file(struct fwcfg *f, const char *name, const void *data, u32 len, bool writable, struct err *e)
+static unsigned find_file(struct fwcfg *f, const char *name)
 {
 	unsigned n = 0;
 
 	while (n < f->files && strncmp((char *)entry_of(f, n) + DIR_NAME, name, DIR_NAME_LEN))
 		n++;
+	return n;
+}
+
+void fwcfg_mark_fresh(struct fwcfg *f, const char *name)
+{
+	unsigned n = find_file(f, name);
+
+	if (n < f->files)
+		f->item[FWCFG_FIRST_FILE + n].fresh = true;
+}
+
+int fwcfg_set_file(struct fwcfg *f, const char *name, const void *data, u32 len, bool writable, struct err *e)
+{
+	unsigned n = find_file(f, name);
+
 	if (n == f->files && add_entry(f, name, e))
 		return -1;
 	if (fwcfg_set(f, FWCFG_FIRST_FILE + n, data, len, e))
@@ -263,3 +281,16 @@ void fwcfg_free(struct fwcfg *f)
 		free(f->item[i].data);
 	free(f);
 }
+
+/* ---- its state: what a snapshot has and the monitor prints --------------------------------------------------------
+ */
+
+#define S struct fwcfg
+static const struct state_field state_fields[] = {
+	STATE_UINT(S, selector),
+	STATE_UINT(S, offset),
+	STATE_UINT(S, dma_high),
+};
+#undef S
+
+const struct state fwcfg_state = { .field = state_fields, .n = ARRAY_SIZE(state_fields) };

@@ -5,6 +5,7 @@
 #ifndef DEV_FWCFG_H
 #define DEV_FWCFG_H
 
+#include "base/state.h"
 #include "dev/dev.h"
 #include "mem/mem.h"
 
@@ -28,6 +29,7 @@ struct fwcfg_item {
 	u8 *data;
 	u32 len;
 	bool writable; /* by DMA */
+	bool fresh;    /* made anew whenever it is selected */
 };
 
 struct fwcfg {
@@ -37,6 +39,7 @@ struct fwcfg {
 	u16 selector;
 	u32 offset; /* into the selected item */
 	u32 dma_high;
+	struct call refresh; /* an item marked fresh is being selected: set it again, of the same length */
 };
 
 struct fwcfg *fwcfg_new(struct mem *m, u64 ram_size, unsigned cpus, struct err *e);
@@ -45,5 +48,9 @@ void fwcfg_reset(struct fwcfg *f);
 /* Copies. Replaces what the key or the file had. */
 int fwcfg_set(struct fwcfg *f, enum fwcfg_key key, const void *data, u32 len, struct err *e);
 int fwcfg_set_file(struct fwcfg *f, const char *name, const void *data, u32 len, bool writable, struct err *e);
+/* The file is asked for by `refresh` whenever the guest selects it. */
+void fwcfg_mark_fresh(struct fwcfg *f, const char *name);
+
+extern const struct state fwcfg_state;
 
 #endif

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * 82441FX (290549), 82371SB (290550), 82371AB (290562): the registers that software of a PC touches; the rest of each
  * function's private space holds what is written.
+ *
+ * The functions carry the subsystem ID that firmware for virtual machines (SeaBIOS) knows this board and its fw_cfg by.
+ * There is no SMM: the power management function says that SMIs from the APM port are on already (DEVACTB bit 25),
+ * which makes firmware leave out its handler's installation.
  */
 #include "dev/i440fx.h"
 
@@ -9,8 +13,11 @@ enum {
 	HOST_SMRAM = 0x72,
 	ISA_PIRQRC = 0x60,
 	PM_BASE = 0x40,
+	PM_DEVACTB = 0x58,
 	PM_MISC = 0x80,
 };
+
+#define SUBSYS 0x1af4, 0x1100
 
 static bool touches(unsigned off, unsigned size, unsigned first, unsigned n)
 {
@@ -62,7 +69,7 @@ static const struct pci_dev_ops pm_ops = { .config_written = pm_written, .reset 
 
 static int add_host(struct i440fx *f, struct pci_bus *b, struct err *e)
 {
-	static const struct pci_ident id = { 0x8086, 0x1237, 0, 0, 0x060000, 2, 0, false };
+	static const struct pci_ident id = { 0x8086, 0x1237, SUBSYS, 0x060000, 2, 0, false };
 
 	if (pci_register_device(b, &f->host, PCI_DEVFN(0, 0), &id, &host_ops, f, e))
 		return -1;
@@ -76,7 +83,7 @@ static int add_host(struct i440fx *f, struct pci_bus *b, struct err *e)
 
 static int add_isa(struct i440fx *f, struct pci_bus *b, struct err *e)
 {
-	static const struct pci_ident id = { 0x8086, 0x7000, 0, 0, 0x060100, 0, 0, true };
+	static const struct pci_ident id = { 0x8086, 0x7000, SUBSYS, 0x060100, 0, 0, true };
 	struct pci_dev *d = &f->isa;
 
 	if (pci_register_device(b, d, PCI_DEVFN(1, 0), &id, &isa_ops, f, e))
@@ -94,7 +101,7 @@ static int add_isa(struct i440fx *f, struct pci_bus *b, struct err *e)
 
 static int add_pm(struct i440fx *f, struct pci_bus *b, struct err *e)
 {
-	static const struct pci_ident id = { 0x8086, 0x7113, 0, 0, 0x068000, 3, 1, false };
+	static const struct pci_ident id = { 0x8086, 0x7113, SUBSYS, 0x068000, 3, 1, false };
 	struct pci_dev *d = &f->pm;
 
 	if (pci_register_device(b, d, PCI_DEVFN(1, 3), &id, &pm_ops, f, e))
@@ -106,6 +113,7 @@ static int add_pm(struct i440fx *f, struct pci_bus *b, struct err *e)
 	d->wmask[PM_BASE + 1] = 0xff;
 	d->wmask[PM_MISC] = 0x01;
 	memset(d->wmask + 0x44, 0xff, 0x3c);
+	d->config[PM_DEVACTB + 3] = 0x02;
 	return 0;
 }
 
@@ -138,6 +146,10 @@ void i440fx_post(struct i440fx *f)
 	static const u8 routes[4] = PIIX_PIRQ_ROUTES;
 	struct pci_bus *b = f->host.bus;
 
+	pci_config_put(b, f->host.devfn, HOST_PAM0, 0x30, 1);
+	for (unsigned i = 1; i < 7; i++)
+		pci_config_put(b, f->host.devfn, HOST_PAM0 + i, 0x33, 1);
+
 	for (unsigned p = 0; p < 4; p++)
 		pci_config_put(b, f->isa.devfn, ISA_PIRQRC + p, routes[p], 1);
 	if (!f->acpi)
@@ -145,5 +157,19 @@ void i440fx_post(struct i440fx *f)
 	pci_config_put(b, f->pm.devfn, PM_BASE, ACPIPM_BASE | 1, 4);
 	pci_config_put(b, f->pm.devfn, PM_MISC, 1, 1);
 }
+
+static int state_loaded(void *object, struct err *e)
+{
+	struct i440fx *f = object;
+
+	(void)e;
+	host_reset(&f->host);
+	isa_reset(&f->isa);
+	if (f->acpi)
+		pm_reset(&f->pm);
+	return 0;
+}
+
+const struct state i440fx_state = { .loaded = state_loaded };
 
 _Static_assert(ACPIPM_BASE % ACPIPM_SIZE == 0, "the base register holds bits 15..6");

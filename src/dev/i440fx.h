@@ -26,7 +26,10 @@ struct i440fx {
 /* acpi may be NULL: then function 3 is absent. */
 struct i440fx *i440fx_new(struct pci_bus *b, struct acpipm *acpi, struct err *e);
 void i440fx_free(struct i440fx *f);
-/* What firmware does for a loader without one: PIRQ routes, power management ports at ACPIPM_BASE. */
+/* What firmware does for a loader without one: shadow RAM, PIRQ routes, power management ports at ACPIPM_BASE. */
 void i440fx_post(struct i440fx *f);
+
+/* No fields of its own: what follows from config space, which is the bus's state. */
+extern const struct state i440fx_state;
 
 #endif

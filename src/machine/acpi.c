@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The tables are laid one behind the other in a host buffer that stands for guest memory at ACPI_TABLES_GPA, then
- * written in one piece. FADT is of revision 5; what it says of legacy hardware is what the board has.
+ * The tables are laid one behind the other in a host buffer that stands for guest memory from `base` on: at
+ * ACPI_TABLES_GPA, or wherever firmware puts them, which then adds that address to every pointer and makes the
+ * checksums (acpi_files.c); so the places of both are noted on the way. FADT is of revision 5; what it says of legacy
+ * hardware is what the board has.
  */
 #include "machine/acpi.h"
 
@@ -16,21 +18,16 @@ enum {
 	HEADER = 36,
 	HEADER_LEN = 4,
 	HEADER_SUM = 9,
-	RSDP_SIZE = 36,
 	SCI = 9,
 	LAPIC_BASE = 0xfee00000,
 	ISO_LEVEL_HIGH = 0x000d,
 };
 
-/* Where each table begins, relative to the buffer. */
-struct layout {
-	u8 *buf;
-	size_t facs, dsdt, fadt, madt, hpet, rsdt, xsdt;
-};
-
-static u32 gpa_of(size_t off)
+/* A pointer to the table at off. */
+static void pointer(struct aml *a, struct acpi_layout *l, size_t off, u8 width)
 {
-	return ACPI_TABLES_GPA + (u32)off;
+	l->link[l->links++] = (struct acpi_link){ (u32)a->len, width };
+	aml_le(a, l->base + off, width);
 }
 
 static void begin_table(struct aml *a, const char *signature, u8 revision, size_t *at)
@@ -57,13 +54,14 @@ static u8 checksum(const u8 *p, size_t n)
 	return (u8)-sum;
 }
 
-static void end_table(struct aml *a, size_t at)
+static void end_table(struct aml *a, struct acpi_layout *l, size_t at)
 {
 	u32 len = (u32)(a->len - at);
 
 	if (a->overflow)
 		return;
 	memcpy(a->buf + at + HEADER_LEN, &len, 4);
+	l->sum[l->sums++] = (struct acpi_sum){ (u32)at, len };
 	a->buf[at + HEADER_SUM] = checksum(a->buf + at, len);
 }
 
@@ -77,7 +75,7 @@ static void gas_io(struct aml *a, u16 port, u8 bit_width, u8 unit)
 	aml_le(a, port, 8);
 }
 
-static void build_facs(struct aml *a, struct layout *l)
+static void build_facs(struct aml *a, struct acpi_layout *l)
 {
 	while (a->len & 63 && !a->overflow)
 		aml_byte(a, 0);
@@ -91,22 +89,22 @@ static void build_facs(struct aml *a, struct layout *l)
 		aml_byte(a, 0);
 }
 
-static void build_dsdt(struct aml *a, struct layout *l, const struct acpi_config *cfg)
+static void build_dsdt(struct aml *a, struct acpi_layout *l, const struct acpi_config *cfg)
 {
 	begin_table(a, "DSDT", 2, &l->dsdt);
 	acpi_dsdt(a, cfg);
-	end_table(a, l->dsdt);
+	end_table(a, l, l->dsdt);
 }
 
 /* FADT bytes 36 to 111: the fields of ACPI 1.0. */
-static void fadt_legacy(struct aml *a, const struct layout *l, const struct acpi_config *cfg)
+static void fadt_legacy(struct aml *a, struct acpi_layout *l, const struct acpi_config *cfg)
 {
 	u16 pm = cfg->pm_base;
 	u16 boot_arch = 0x0001 | (cfg->i8042 ? 0x0002 : 0) | 0x0004; /* ISA devices, 8042, no VGA */
 	u32 flags = 0x0001 | 0x0004 | 0x0020 | 0x0040 | (cfg->pm_wide ? 0x0100 : 0) | 0x0400;
 
-	aml_le(a, gpa_of(l->facs), 4);
-	aml_le(a, gpa_of(l->dsdt), 4);
+	pointer(a, l, l->facs, 4);
+	pointer(a, l, l->dsdt, 4);
 	aml_byte(a, 0);
 	aml_byte(a, 0); /* profile: unspecified */
 	aml_le(a, SCI, 2);
@@ -132,7 +130,7 @@ static void fadt_legacy(struct aml *a, const struct layout *l, const struct acpi
 	aml_le(a, flags, 4); /* WBINVD, C1, no sleep button, RTC not fixed, TMR_VAL_EXT, RESET_REG */
 }
 
-static void build_fadt(struct aml *a, struct layout *l, const struct acpi_config *cfg)
+static void build_fadt(struct aml *a, struct acpi_layout *l, const struct acpi_config *cfg)
 {
 	u16 pm = cfg->pm_base;
 
@@ -143,7 +141,7 @@ static void build_fadt(struct aml *a, struct layout *l, const struct acpi_config
 	aml_le(a, 0, 2);   /* ARM_BOOT_ARCH */
 	aml_byte(a, 1);	   /* minor version */
 	aml_le(a, 0, 8);   /* X_FIRMWARE_CTRL: FIRMWARE_CTRL serves */
-	aml_le(a, gpa_of(l->dsdt), 8);
+	pointer(a, l, l->dsdt, 8);
 	gas_io(a, pm, 32, 2);
 	gas_io(a, 0, 0, 0);
 	gas_io(a, pm + 4, 16, 2);
@@ -154,7 +152,7 @@ static void build_fadt(struct aml *a, struct layout *l, const struct acpi_config
 	gas_io(a, 0, 0, 0);
 	gas_io(a, 0, 0, 0); /* sleep control and status: not hardware-reduced */
 	gas_io(a, 0, 0, 0);
-	end_table(a, l->fadt);
+	end_table(a, l, l->fadt);
 }
 
 static void madt_processor(struct aml *a, u32 id)
@@ -181,7 +179,7 @@ static void madt_override(struct aml *a, u8 irq, u32 gsi, u16 flags)
 	aml_le(a, flags, 2);
 }
 
-static void build_madt(struct aml *a, struct layout *l, const struct acpi_config *cfg)
+static void build_madt(struct aml *a, struct acpi_layout *l, const struct acpi_config *cfg)
 {
 	begin_table(a, "APIC", 3, &l->madt);
 	aml_le(a, LAPIC_BASE, 4);
@@ -198,10 +196,10 @@ static void build_madt(struct aml *a, struct layout *l, const struct acpi_config
 	aml_bytes(a, "\4\6\377\0\0\1", 6); /* NMI: LINT1 of every processor */
 	if (cfg->cpus > 255)
 		aml_bytes(a, "\12\14\0\0\377\377\377\377\1\0\0\0", 12);
-	end_table(a, l->madt);
+	end_table(a, l, l->madt);
 }
 
-static void build_hpet(struct aml *a, struct layout *l)
+static void build_hpet(struct aml *a, struct acpi_layout *l)
 {
 	begin_table(a, "HPET", 1, &l->hpet);
 	aml_le(a, HPET_ID, 4);
@@ -210,62 +208,72 @@ static void build_hpet(struct aml *a, struct layout *l)
 	aml_byte(a, 0);
 	aml_le(a, 0x80, 2); /* shortest periodic tick */
 	aml_byte(a, 0);
-	end_table(a, l->hpet);
+	end_table(a, l, l->hpet);
 }
 
 /* RSDT or XSDT: the same tables in words of 4 or 8 bytes. */
-static void build_root(struct aml *a, const struct layout *l, const char *signature, unsigned width, size_t *at)
+static void build_root(struct aml *a, struct acpi_layout *l, const char *signature, u8 width, size_t *at)
 {
 	begin_table(a, signature, 1, at);
-	aml_le(a, gpa_of(l->fadt), width);
-	aml_le(a, gpa_of(l->madt), width);
+	pointer(a, l, l->fadt, width);
+	pointer(a, l, l->madt, width);
 	if (l->hpet)
-		aml_le(a, gpa_of(l->hpet), width);
-	end_table(a, *at);
+		pointer(a, l, l->hpet, width);
+	end_table(a, l, *at);
 }
 
-static void build_rsdp(struct layout *l)
+/* ACPI 6.3, 5.2.5.3. */
+static void build_rsdp(const struct acpi_layout *l, u8 out[ACPI_RSDP_SIZE])
 {
 	struct aml a;
 
-	aml_init(&a, l->buf, RSDP_SIZE);
+	aml_init(&a, out, ACPI_RSDP_SIZE);
 	aml_bytes(&a, "RSD PTR ", 8);
 	aml_byte(&a, 0);
 	aml_bytes(&a, "DOPPEL", 6);
 	aml_byte(&a, 2);
-	aml_le(&a, gpa_of(l->rsdt), 4);
-	aml_le(&a, RSDP_SIZE, 4);
-	aml_le(&a, gpa_of(l->xsdt), 8);
+	aml_le(&a, l->base + l->rsdt, 4);
+	aml_le(&a, ACPI_RSDP_SIZE, 4);
+	aml_le(&a, l->base + l->xsdt, 8);
 	aml_le(&a, 0, 4);
-	l->buf[8] = checksum(l->buf, 20);
-	l->buf[32] = checksum(l->buf, RSDP_SIZE);
+	out[8] = checksum(out, 20);
+	out[32] = checksum(out, ACPI_RSDP_SIZE);
+}
+
+int acpi_lay_out(struct acpi_layout *l, const struct acpi_config *cfg, struct err *e)
+{
+	struct aml a;
+
+	l->buf = calloc(1, ACPI_TABLES_SIZE);
+	if (!l->buf)
+		return err_set(e, "out of memory for the ACPI tables");
+	aml_init(&a, l->buf, ACPI_TABLES_SIZE);
+	a.len = ALIGN_UP(ACPI_RSDP_SIZE, 16);
+	build_facs(&a, l);
+	build_dsdt(&a, l, cfg);
+	build_fadt(&a, l, cfg);
+	build_madt(&a, l, cfg);
+	if (cfg->hpet)
+		build_hpet(&a, l);
+	build_root(&a, l, "RSDT", 4, &l->rsdt);
+	build_root(&a, l, "XSDT", 8, &l->xsdt);
+	build_rsdp(l, l->rsdp);
+	if (!aml_ok(&a))
+		return err_set(e, "the ACPI tables of %u processors do not fit %u bytes", cfg->cpus, ACPI_TABLES_SIZE);
+	l->len = a.len;
+	return 0;
 }
 
 int acpi_build(struct mem *m, const struct acpi_config *cfg, u64 *rsdp_gpa, struct err *e)
 {
-	struct layout l = { .buf = calloc(1, ACPI_TABLES_SIZE) };
-	struct aml a;
-	int rc = -1;
+	struct acpi_layout l = { .base = ACPI_TABLES_GPA };
+	int rc = acpi_lay_out(&l, cfg, e);
 
-	if (!l.buf)
-		return err_set(e, "out of memory for the ACPI tables");
-	aml_init(&a, l.buf, ACPI_TABLES_SIZE);
-	a.len = RSDP_SIZE;
-	build_facs(&a, &l);
-	build_dsdt(&a, &l, cfg);
-	build_fadt(&a, &l, cfg);
-	build_madt(&a, &l, cfg);
-	if (cfg->hpet)
-		build_hpet(&a, &l);
-	build_root(&a, &l, "RSDT", 4, &l.rsdt);
-	build_root(&a, &l, "XSDT", 8, &l.xsdt);
-	build_rsdp(&l);
-	if (!aml_ok(&a))
-		err_set(e, "the ACPI tables of %u processors do not fit %u bytes", cfg->cpus, ACPI_TABLES_SIZE);
-	else if (mem_write(m, ACPI_TABLES_GPA, l.buf, ACPI_TABLES_SIZE))
-		err_set(e, "there is no memory for the ACPI tables at 0x%x", ACPI_TABLES_GPA);
-	else
-		rc = 0;
+	if (!rc) {
+		memcpy(l.buf, l.rsdp, ACPI_RSDP_SIZE);
+		if (mem_write(m, ACPI_TABLES_GPA, l.buf, ACPI_TABLES_SIZE))
+			rc = err_set(e, "there is no memory for the ACPI tables at 0x%x", ACPI_TABLES_GPA);
+	}
 	free(l.buf);
 	*rsdp_gpa = ACPI_TABLES_GPA;
 	return rc;

@@ -33,6 +33,37 @@ int acpi_build(struct mem *m, const struct acpi_config *cfg, u64 *rsdp_gpa, stru
 int mptable_build(struct mem *m, const struct acpi_config *cfg, struct err *e);
 int smbios_build(struct mem *m, const struct acpi_config *cfg, struct err *e);
 
+/* ---- the same for firmware, which places them itself: files of fw_cfg ---- */
+
+#define ACPI_RSDP_SIZE 36
+
+struct fwcfg;
+/* Puts etc/acpi/tables, etc/acpi/rsdp and etc/table-loader there. May be called again: the sizes stay. */
+int acpi_give(struct fwcfg *f, const struct acpi_config *cfg, struct err *e);
+/* etc/smbios/smbios-anchor and etc/smbios/smbios-tables, without the BIOS's own structure, which is the firmware's. */
+int smbios_give(struct fwcfg *f, const struct acpi_config *cfg, struct err *e);
+
+/* For acpi.c and acpi_files.c: tables in a buffer that stands for memory at base, and what depends on base in them. */
+struct acpi_link {
+	u32 at; /* a pointer to a table is here */
+	u8 size;
+};
+
+struct acpi_sum {
+	u32 at, len; /* a table with a checksum in its header */
+};
+
+struct acpi_layout {
+	u64 base;
+	u8 *buf; /* the caller frees it, after a failure too */
+	size_t len, facs, dsdt, fadt, madt, hpet, rsdt, xsdt;
+	u8 rsdp[ACPI_RSDP_SIZE];
+	struct acpi_link link[16];
+	struct acpi_sum sum[16];
+	unsigned links, sums;
+};
+int acpi_lay_out(struct acpi_layout *l, const struct acpi_config *cfg, struct err *e);
+
 /* The DSDT's body (AML without the table header) into buf; its length, or 0 when it does not fit. */
 struct aml;
 void acpi_dsdt(struct aml *a, const struct acpi_config *cfg);

@@ -6,10 +6,10 @@
  * implementation).
  */
 #include <sched.h>
-#include <sys/random.h>
 #include <x86intrin.h>
 
 #include "cpu/lapic.h"
+#include "machine/det.h"
 #include "machine/pc.h"
 #include "machine/vm.h"
 #include "mmu/mmu.h"
@@ -53,8 +53,9 @@ static u8 glue_ack_extint(struct cpu *c)
 
 static u64 glue_host_tsc(struct cpu *c)
 {
-	(void)c;
-	return __rdtsc();
+	struct vm *vm = vcpu_of(c)->vm;
+
+	return vm->cfg.deterministic ? det_tsc(vm) : __rdtsc();
 }
 
 static u64 glue_now_ns(struct cpu *c)
@@ -64,14 +65,14 @@ static u64 glue_now_ns(struct cpu *c)
 
 static u64 glue_wall_ns(struct cpu *c)
 {
-	(void)c;
-	return clock_wall_ns();
+	struct vm *vm = vcpu_of(c)->vm;
+
+	return vm->cfg.deterministic ? det_wall_ns(vm) : clock_wall_ns();
 }
 
 static bool glue_random(struct cpu *c, void *buf, unsigned size)
 {
-	(void)c;
-	return getrandom(buf, size, GRND_NONBLOCK) == (ssize_t)size;
+	return inputs_random(vcpu_of(c)->vm->cfg.inputs, buf, size);
 }
 
 static void glue_ioapic_eoi(struct cpu *c, u8 vector)
@@ -105,8 +106,16 @@ static void glue_timer_changed(struct cpu *c)
 
 static void glue_relax(struct cpu *c)
 {
-	if (vcpu_of(c)->vm->nr_vcpus > 1)
+	struct vm *vm = vcpu_of(c)->vm;
+
+	if (vm->nr_vcpus < 2)
+		return;
+	if (!vm->cfg.deterministic) {
 		sched_yield();
+		return;
+	}
+	cpu_post(c, ATT_KICK); /* the next vCPU's turn, behind this very instruction */
+	c->block_end = NULL;
 }
 
 static void glue_unhalt(struct cpu *c, u32 apic_id)

@@ -2,15 +2,17 @@
  * Memory map
  *	0		640 KiB of RAM; the last KiB of it is the EBDA
  *	0xa0000		nothing (display memory)
- *	0xc0000		RAM behind the option ROMs' and the BIOS's addresses: doppel's tables lie here
+ *	0xc0000		RAM behind the option ROMs' and the BIOS's addresses: doppel's tables lie here; with firmware
+ *			what the PAM registers say (shadow.h)
  *	0x100000	RAM to at most 3 GiB
- *	0xfec00000	I/O APIC, 0xfee00000 local APICs
+ *	0xfec00000	I/O APIC, 0xfee00000 local APICs; firmware's ROM ends at 4 GiB
  *	0x100000000	the rest of the RAM
  *
  * Interrupt lines 0 to 15 reach the 8259 pair and the I/O APIC alike (line 0 at its pin 2), 16 to 23 the I/O APIC only.
  */
 #include "machine/pc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "dev/acpipm.h"
@@ -32,12 +34,15 @@
 #include "dev/resetctl.h"
 #include "dev/testdev.h"
 #include "machine/acpi.h"
+#include "machine/pcfirmware.h"
+#include "machine/shadow.h"
 
 #define LINES 24
 #define KIB_640 0xa0000u
 #define EBDA 0x9fc00u
 #define SHADOW 0xc0000u
 #define MIB_1 0x100000u
+#define GIB_2 0x80000000ull
 #define GIB_4 0x100000000ull
 #define PCI_MEM_END 0xfec00000ull
 #define PCI_IO 0xc000u
@@ -50,6 +55,7 @@ struct pc {
 	struct pc_config cfg;
 	u64 ram_low, ram_high; /* below and above 4 GiB */
 	u64 rsdp;
+	struct shadow shadow; /* with firmware */
 	struct irqor a20, com_irq[2];
 	struct i8259 *pic;
 	struct ioapic *ioapic;
@@ -124,8 +130,15 @@ static int pc_add_memory(struct pc *pc, struct err *e)
 
 	pc->ram_low = MIN(size, PC_LOW_RAM_MAX);
 	pc->ram_high = size - pc->ram_low;
-	if (mem_add_ram(m, 0, KIB_640, e) || mem_add_ram(m, SHADOW, pc->ram_low - SHADOW, e))
+	if (mem_add_ram(m, 0, KIB_640, e))
 		return -1;
+	if (pc->cfg.rom) {
+		if ((pc->ram_low > MIB_1 && mem_add_ram(m, MIB_1, pc->ram_low - MIB_1, e)) ||
+		    shadow_init(&pc->shadow, m, pc->cfg.rom, pc->cfg.rom_size, e))
+			return -1;
+	} else if (mem_add_ram(m, SHADOW, pc->ram_low - SHADOW, e)) {
+		return -1;
+	}
 	return pc->ram_high ? mem_add_ram(m, GIB_4, pc->ram_high, e) : 0;
 }
 
@@ -157,7 +170,7 @@ static int pc_add_clocks(struct pc *pc, struct err *e)
 {
 	struct pc_config *cfg = &pc->cfg;
 	struct mc146818_config rtc = {
-		.utc_ns = clock_wall_ns(), .ram_below = pc->ram_low, .ram_above = pc->ram_high, .cpus = cfg->cpus
+		.utc_ns = cfg->utc_ns, .ram_below = pc->ram_low, .ram_above = pc->ram_high, .cpus = cfg->cpus
 	};
 
 	pc->hpet = pc_new_hpet(pc, e);
@@ -192,6 +205,10 @@ static int pc_add_pci(struct pc *pc, struct err *e)
 	pc->pci = pci_new(pc->cfg.mem, &pci, e);
 	pc->chipset = pc->pci ? i440fx_new(pc->pci, pc->pm, e) : NULL;
 	pc->fwcfg = pc->chipset ? fwcfg_new(pc->cfg.mem, pc->cfg.memory, pc->cfg.cpus, e) : NULL;
+	if (pc->chipset && pc->cfg.rom) {
+		pc->chipset->pam_written = shadow_set_pam;
+		pc->chipset->pam_opaque = &pc->shadow;
+	}
 	return pc->fwcfg ? 0 : -1;
 }
 
@@ -228,7 +245,7 @@ static int pc_add_debugging(struct pc *pc, struct err *e)
 	struct pc_config *cfg = &pc->cfg;
 	struct irq lines[TESTDEV_LINES];
 
-	if (cfg->debugcon && !(pc->debugport = debugport_new(cfg->mem, cfg->debugcon, e)))
+	if (cfg->debugcon && !(pc->debugport = debugport_new(cfg->mem, cfg->debugcon_port, cfg->debugcon, e)))
 		return -1;
 	if (cfg->debug_exit >= 0 && !(pc->debugexit = debugexit_new(cfg->mem, (u16)cfg->debug_exit, cfg->leave, NULL)))
 		return err_set(e, "--debug-exit=0x%x: a port from there to 0x%x has another device, give another",
@@ -238,6 +255,52 @@ static int pc_add_debugging(struct pc *pc, struct err *e)
 	if (cfg->testdev && !(pc->testdev = testdev_new(cfg->mem, lines, cfg->flush, e)))
 		return -1;
 	return 0;
+}
+
+/* What firmware finds out or has chosen: it may have moved the power management ports. */
+static struct acpi_config pc_acpi(const struct pc *pc)
+{
+	struct acpi_config acpi = {
+		.cpus = pc->cfg.cpus,
+		.pci = true,
+		.hpet = true,
+		.i8042 = true,
+		.pm_base = pc->pm->base ? pc->pm->base : ACPIPM_BASE,
+		.pm_wide = true,
+		.pci_mem = PC_LOW_RAM_MAX,
+		.pci_mem_end = PCI_MEM_END,
+		.ram_size = pc->cfg.memory,
+	};
+
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
+		acpi.serial[i] = pc->com[i] != NULL;
+	if (pc->cfg.rom && pc->ram_low <= GIB_2)
+		acpi.pci_mem = GIB_2; /* where SeaBIOS begins then */
+	return acpi;
+}
+
+static void pc_refresh_tables(void *opaque, unsigned key)
+{
+	struct pc *pc = opaque;
+	struct acpi_config acpi = pc_acpi(pc);
+
+	(void)key;
+	acpi_give(pc->fwcfg, &acpi, NULL);
+}
+
+static int pc_add_firmware(struct pc *pc, struct err *e)
+{
+	struct acpi_config acpi = pc_acpi(pc);
+	struct pc_firmware_info info = { .ram_low = pc->ram_low,
+					 .ram_high = pc->ram_high,
+					 .console = pc->com[0] ? com_ports[0].port : 0,
+					 .disks = pc->cfg.virtio.n_disks,
+					 .first_disk = PC_DISK_SLOT };
+
+	if (!pc->cfg.rom)
+		return 0;
+	pc->fwcfg->refresh = (struct call){ pc_refresh_tables, pc };
+	return pc_firmware_give(pc->fwcfg, &info, &acpi, e);
 }
 
 struct pc *pc_new(const struct pc_config *cfg, struct err *e)
@@ -251,7 +314,7 @@ struct pc *pc_new(const struct pc_config *cfg, struct err *e)
 	pc->cfg = *cfg;
 	if (pc_add_memory(pc, e) || pc_add_interrupts(pc, e) || pc_add_clocks(pc, e) || pc_add_control(pc, e) ||
 	    pc_add_pci(pc, e) || pc_add_serial(pc, e) || pc_add_virtio(pc, e) || pc_add_debugging(pc, e) ||
-	    pc_reset(pc, e)) {
+	    pc_add_firmware(pc, e) || pc_reset(pc, e)) {
 		pc_free(pc);
 		return NULL;
 	}
@@ -329,20 +392,8 @@ static int pc_write_bda(struct pc *pc, struct err *e)
 /* What firmware does before it starts a kernel: routes, windows, tables. */
 static int pc_post(struct pc *pc, struct err *e)
 {
-	struct acpi_config acpi = {
-		.cpus = pc->cfg.cpus,
-		.pci = true,
-		.hpet = true,
-		.i8042 = true,
-		.pm_base = ACPIPM_BASE,
-		.pm_wide = true,
-		.pci_mem = PC_LOW_RAM_MAX,
-		.pci_mem_end = PCI_MEM_END,
-		.ram_size = pc->cfg.memory,
-	};
+	struct acpi_config acpi = pc_acpi(pc);
 
-	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
-		acpi.serial[i] = pc->com[i] != NULL;
 	i8259_set_elcr(pc->pic, PIIX_LEVEL_IRQS);
 	i8259_post(pc->pic);
 	i8254_post(pc->pit);
@@ -372,4 +423,69 @@ int pc_reset(struct pc *pc, struct err *e)
 		if (pc->com[i])
 			ns16550_reset(pc->com[i]);
 	return pc_post(pc, e);
+}
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+/* What the gate lets through is memory's state, not the gate's. */
+static int a20_loaded(void *object, struct err *e)
+{
+	struct irqor *gate = object;
+
+	(void)e;
+	irq_set(&gate->out, gate->levels != 0);
+	return 0;
+}
+
+static int pc_each_serial(struct pc *pc, state_fn *fn, void *opaque)
+{
+	char name[8];
+
+	for (unsigned i = 0; i < PC_SERIAL_MAX; i++) {
+		snprintf(name, sizeof(name), "com%u", i + 1);
+		if (pc->com[i] && fn(opaque, name, &ns16550_state, pc->com[i]))
+			return -1;
+	}
+	return 0;
+}
+
+/* Receivers of lines stand before those who drive them. */
+int pc_each_state(struct pc *pc, state_fn *fn, void *opaque)
+{
+	const struct state a20 = { .field = irqor_state.field, .n = irqor_state.n, .loaded = a20_loaded };
+
+	if (fn(opaque, "i8259", &i8259_state, pc->pic) || fn(opaque, "ioapic", &ioapic_state, pc->ioapic) ||
+	    fn(opaque, "a20", &a20, &pc->a20) || fn(opaque, "irq4", &irqor_state, &pc->com_irq[COM_IRQ_4]) ||
+	    fn(opaque, "irq3", &irqor_state, &pc->com_irq[COM_IRQ_3]) || fn(opaque, "hpet", &hpet_state, pc->hpet) ||
+	    fn(opaque, "i8254", &i8254_state, pc->pit) || fn(opaque, "mc146818", &mc146818_state, pc->rtc) ||
+	    fn(opaque, "i8042", &i8042_state, pc->kbc) || fn(opaque, "port92", &port92_state, pc->port92) ||
+	    fn(opaque, "ferr", &ferr_state, pc->ferr) || fn(opaque, "acpipm", &acpipm_state, pc->pm) ||
+	    fn(opaque, "resetctl", &resetctl_state, &pc->resetctl) || fn(opaque, "fwcfg", &fwcfg_state, pc->fwcfg))
+		return -1;
+	if (pci_each_state(pc->pci, fn, opaque) || (pc->cfg.rom && fn(opaque, "shadow", &shadow_state, pc->shadow.ram.hva)) ||
+	    fn(opaque, "i440fx", &i440fx_state, pc->chipset) ||
+	    pc_each_serial(pc, fn, opaque) || pc_virtio_each_state(&pc->virtio, fn, opaque))
+		return -1;
+	return pc->testdev ? fn(opaque, "testdev", &testdev_state, pc->testdev) : 0;
+}
+
+/* ---- the user's hand --------------------------------------------------------------------------------------------- */
+
+void pc_press_power(struct pc *pc)
+{
+	acpipm_press_power(pc->pm);
+}
+
+bool pc_balloon_set(struct pc *pc, u64 bytes)
+{
+	if (pc->virtio.balloon)
+		virtio_balloon_set_target(pc->virtio.balloon, bytes);
+	return pc->virtio.balloon != NULL;
+}
+
+bool pc_balloon_get(const struct pc *pc, u64 *bytes)
+{
+	if (pc->virtio.balloon)
+		*bytes = virtio_balloon_actual(pc->virtio.balloon);
+	return pc->virtio.balloon != NULL;
 }

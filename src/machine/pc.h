@@ -22,13 +22,17 @@ struct pc_config {
 	struct mem *mem;
 	const struct clock *clock;
 	struct timerq *timers;
+	u64 utc_ns;			/* when the clock shows 0 */
 	u64 memory;			/* bytes in all */
 	unsigned cpus;
 	struct chardev *serial[PC_SERIAL_MAX];	/* backends of COM1 .. COM4 */
 	bool has_serial[PC_SERIAL_MAX];
-	struct chardev *debugcon;	/* NULL: nobody listens at port 0xe9 */
-	int debug_exit;			/* port, or -1 */
+	struct chardev *debugcon; /* NULL: nobody listens at port 0xe9 */
+	int debug_exit;		  /* port, or -1 */
+	u16 debugcon_port;
 	bool testdev;
+	const u8 *rom; /* firmware, which then does what doppel does for kernels; NULL: none */
+	u64 rom_size;
 	struct pc_virtio_config virtio;
 	struct counters *counters;	/* of the board, may be NULL */
 	struct irq intr;		/* the 8259's INTR */
@@ -42,13 +46,19 @@ struct pc_config {
 /* RAM too. */
 struct pc *pc_new(const struct pc_config *cfg, struct err *e);
 void pc_free(struct pc *pc);
-/* RESET# to every chip, firmware's tables written afresh. */
+/* RESET# to every chip; without firmware, its tables written afresh. */
 int pc_reset(struct pc *pc, struct err *e);
-/* What a kernel loader needs to tell: the memory map and where the ACPI tables begin. */
+/* What a kernel loader needs to tell: the memory map and where the ACPI tables begin. Without firmware only. */
 void pc_memory_map(const struct pc *pc, struct boot_map *map);
 u64 pc_rsdp(const struct pc *pc);
 u8 pc_ack_intr(struct pc *pc);		/* INTA: the vector */
 void pc_eoi(struct pc *pc, u8 vector);	/* a local APIC's EOI broadcast */
 bool pc_ferr(struct pc *pc, bool asserted);	/* the bootstrap processor's FERR#; answers IGNNE# */
+/* Every chip's state, part by part (base/state.h). */
+int pc_each_state(struct pc *pc, state_fn *fn, void *opaque);
+void pc_press_power(struct pc *pc); /* the power button */
+/* What the balloon is asked for, and has; false without a balloon. */
+bool pc_balloon_set(struct pc *pc, u64 bytes);
+bool pc_balloon_get(const struct pc *pc, u64 *bytes);
 
 #endif

@@ -10,7 +10,7 @@ int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const 
 	unsigned slot = FIRST_SLOT;
 
 	b.devfn = PCI_DEVFN(slot++, 0);
-	if (cfg->rng && !(v->rng = virtio_rng_new(&b, e)))
+	if (cfg->rng && !(v->rng = virtio_rng_new(&b, cfg->inputs, e)))
 		return -1;
 	b.devfn = PCI_DEVFN(slot++, 0);
 	if (cfg->balloon && !(v->balloon = virtio_balloon_new(&b, cfg->balloon_target, e)))
@@ -18,6 +18,7 @@ int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const 
 	b.devfn = PCI_DEVFN(slot++, 0);
 	if (cfg->n_ports && !(v->console = virtio_console_new(&b, cfg->port, cfg->n_ports, e)))
 		return -1;
+	b.disk_pool = cfg->disk_pool;
 	for (unsigned i = 0; i < cfg->n_disks; i++) {
 		b.devfn = PCI_DEVFN(slot++, 0);
 		v->disk[i] = virtio_blk_new(&b, cfg->disk[i].image, cfg->disk[i].serial, cfg->disk_queues, e);
@@ -34,6 +35,18 @@ void pc_virtio_deinit(struct pc_virtio *v)
 	virtio_console_free(v->console);
 	virtio_balloon_free(v->balloon);
 	virtio_rng_free(v->rng);
+}
+
+int pc_virtio_each_state(struct pc_virtio *v, state_fn *fn, void *opaque)
+{
+	if ((v->rng && virtio_rng_each_state(v->rng, fn, opaque)) ||
+	    (v->balloon && virtio_balloon_each_state(v->balloon, fn, opaque)) ||
+	    (v->console && virtio_console_each_state(v->console, fn, opaque)))
+		return -1;
+	for (unsigned i = 0; i < PC_DISKS_MAX; i++)
+		if (v->disk[i] && virtio_blk_each_state(v->disk[i], i, fn, opaque))
+			return -1;
+	return 0;
 }
 
 _Static_assert(FIRST_SLOT + 3 + PC_DISKS_MAX <= PCI_SLOTS, "every device finds a slot");

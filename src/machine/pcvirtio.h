@@ -10,13 +10,16 @@
 #include "dev/virtio/rng.h"
 
 #define PC_DISKS_MAX 16
+#define PC_DISK_SLOT 5 /* of the first disk; the others follow */
 
 struct pc_virtio_config {
+	struct inputs *inputs; /* where entropy comes from */
 	bool rng, balloon;
 	u64 balloon_target; /* bytes the guest shall give back from the start */
 	unsigned n_ports;   /* of the console; 0: none */
 	struct virtio_port_config port[VIRTIO_PORTS_MAX];
 	unsigned n_disks, disk_queues;
+	struct block_pool *disk_pool; /* may be NULL */
 	struct {
 		struct block *image;
 		const char *serial;
@@ -34,5 +37,6 @@ struct pc_virtio {
 int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const struct pc_virtio_config *cfg,
 		   struct err *e);
 void pc_virtio_deinit(struct pc_virtio *v);
+int pc_virtio_each_state(struct pc_virtio *v, state_fn *fn, void *opaque);
 
 #endif

@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "dev/fwcfg.h"
 #include "machine/acpi.h"
 #include "machine/acpi_aml.h"
 
@@ -143,11 +144,10 @@ static u8 checksum(const u8 *p, size_t n)
 	return (u8)-sum;
 }
 
-static void finish(struct smbios *s)
+static void finish(struct smbios *s, u32 at)
 {
 	u8 *p = s->a.buf;
 	u16 len = (u16)(s->a.len - ENTRY);
-	u32 at = SMBIOS_GPA + ENTRY;
 
 	memcpy(p, "_SM_", 4);
 	p[5] = ENTRY_LEN;
@@ -163,28 +163,61 @@ static void finish(struct smbios *s)
 	p[4] = checksum(p, ENTRY_LEN);
 }
 
-int smbios_build(struct mem *m, const struct acpi_config *cfg, struct err *e)
+/* The entry point, padded, and the structures behind it, in a buffer of SMBIOS_SIZE bytes; NULL on failure. at: where
+ * the structures will stand. */
+static u8 *lay_out(struct smbios *s, const struct acpi_config *cfg, bool bios, u32 at, struct err *e)
 {
 	u8 *buf = calloc(1, SMBIOS_SIZE);
-	struct smbios s = { .count = 0 };
+
+	if (!buf) {
+		err_set(e, "out of memory for the SMBIOS tables");
+		return NULL;
+	}
+	*s = (struct smbios){ .count = 0 };
+	aml_init(&s->a, buf, SMBIOS_SIZE);
+	s->a.len = ENTRY;
+	if (bios)
+		add_bios(s);
+	add_system(s);
+	add_chassis(s);
+	for (unsigned i = 0; i < MIN(cfg->cpus, 255u); i++)
+		add_processor(s, i);
+	add_memory(s, cfg->ram_size);
+	add_boot(s);
+	finish(s, at);
+	if (aml_ok(&s->a))
+		return buf;
+	err_set(e, "the SMBIOS tables of %u processors do not fit", cfg->cpus);
+	free(buf);
+	return NULL;
+}
+
+int smbios_build(struct mem *m, const struct acpi_config *cfg, struct err *e)
+{
+	struct smbios s;
+	u8 *buf = lay_out(&s, cfg, true, SMBIOS_GPA + ENTRY, e);
 	int rc = 0;
 
 	if (!buf)
-		return err_set(e, "out of memory for the SMBIOS tables");
-	aml_init(&s.a, buf, SMBIOS_SIZE);
-	s.a.len = ENTRY;
-	add_bios(&s);
-	add_system(&s);
-	add_chassis(&s);
-	for (unsigned i = 0; i < MIN(cfg->cpus, 255u); i++)
-		add_processor(&s, i);
-	add_memory(&s, cfg->ram_size);
-	add_boot(&s);
-	finish(&s);
-	if (!aml_ok(&s.a))
-		rc = err_set(e, "the SMBIOS tables of %u processors do not fit", cfg->cpus);
-	else if (mem_write(m, SMBIOS_GPA, buf, SMBIOS_SIZE))
+		return -1;
+	if (mem_write(m, SMBIOS_GPA, buf, SMBIOS_SIZE))
 		rc = err_set(e, "there is no memory for the SMBIOS tables at 0x%x", SMBIOS_GPA);
+	free(buf);
+	return rc;
+}
+
+int smbios_give(struct fwcfg *f, const struct acpi_config *cfg, struct err *e)
+{
+	struct smbios s;
+	u8 *buf = lay_out(&s, cfg, false, 0, e);
+	int rc;
+
+	if (!buf)
+		return -1;
+	rc = fwcfg_set_file(f, "etc/smbios/smbios-anchor", buf, ENTRY_LEN, false, e) ||
+		     fwcfg_set_file(f, "etc/smbios/smbios-tables", buf + ENTRY, (u32)s.a.len - ENTRY, false, e)
+		 ? -1
+		 : 0;
 	free(buf);
 	return rc;
 }

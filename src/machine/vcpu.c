@@ -30,6 +30,83 @@ enum { KVM_PREEMPTED = 1, KVM_FLUSH_TLB = 2 };
 
 #define POLL_NS 20000 /* a halted vCPU looks about for this long: less than a wake-up costs */
 
+/* ---- engines ------------------------------------------------------------------------------------------------------ */
+
+static void change_engine(struct vcpu *v)
+{
+	const struct vm_config *cfg = &v->vm->cfg;
+	void *state = v->cpu->engine;
+
+	v->cpu->engine = v->other_engine;
+	v->other_engine = state;
+	v->engine = v->engine == cfg->engine ? cfg->other_engine : cfg->engine;
+}
+
+static int attach_engines(struct vcpu *v, struct err *e)
+{
+	const struct vm_config *cfg = &v->vm->cfg;
+
+	v->engine = cfg->engine;
+	v->switch_left = cfg->switch_every;
+	if (v->engine->attach(v->cpu, v->vm->mem, e))
+		return -1;
+	if (!cfg->other_engine)
+		return 0;
+	change_engine(v);
+	if (!v->engine->attach(v->cpu, v->vm->mem, e)) {
+		change_engine(v);
+		return 0;
+	}
+	change_engine(v);
+	v->engine->detach(v->cpu);
+	return -1;
+}
+
+static void detach_engines(struct vcpu *v)
+{
+	v->engine->detach(v->cpu);
+	if (!v->vm->cfg.other_engine)
+		return;
+	change_engine(v);
+	v->engine->detach(v->cpu);
+}
+
+void vcpu_invalidate_all(struct vcpu *v)
+{
+	v->engine->invalidate(v->cpu, INVALIDATE_ALL, 0);
+	if (!v->vm->cfg.other_engine)
+		return;
+	change_engine(v);
+	v->engine->invalidate(v->cpu, INVALIDATE_ALL, 0);
+	change_engine(v);
+}
+
+enum engine_exit vcpu_run(struct vcpu *v, u64 budget)
+{
+	struct cpu *c = v->cpu;
+	enum engine_exit why;
+
+	if (!v->vm->cfg.other_engine)
+		return v->engine->run(c, budget);
+	for (u64 left = budget ? budget : ~0ull;;) {
+		u64 before = c->icount + c->unretired, used;
+
+		why = v->engine->run(c, MIN(left, v->switch_left));
+		used = c->icount + c->unretired - before;
+		left -= MIN(used, left);
+		v->switch_left -= MIN(used, v->switch_left);
+		if (!v->switch_left) {
+			change_engine(v);
+			counter_inc(&v->counters, CNT_ENGINE_SWITCHES);
+			v->switch_left = v->vm->cfg.switch_every;
+		}
+		if (why != EXIT_BUDGET || !left)
+			return why;
+	}
+}
+
+/* ---- life cycle --------------------------------------------------------------------------------------------------- */
+
 struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 {
 	struct vcpu *v = calloc(1, sizeof(*v));
@@ -42,6 +119,7 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 		return NULL;
 	}
 	v->vm = vm;
+	v->schedstat = -1;
 	v->cpu->vm = v;
 	v->cpu->counters = &v->counters;
 	v->cpu->trace = vm->cfg.trace_mask;
@@ -52,7 +130,7 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 		err_set(e, "out of memory for the MMU of vCPU %u", index);
 		goto fail;
 	}
-	if (vm->cfg.engine->attach(v->cpu, vm->mem, e)) {
+	if (attach_engines(v, e)) {
 		mmu_free(v->mmu);
 		goto fail;
 	}
@@ -80,7 +158,8 @@ static void firmware_mtrrs(struct cpu *c)
 void vcpu_reset(struct vcpu *v)
 {
 	cpu_reset(v->cpu, false);
-	firmware_mtrrs(v->cpu);
+	if (!v->vm->cfg.boot.firmware)
+		firmware_mtrrs(v->cpu);
 	mmu_reset(v->cpu);
 }
 
@@ -88,7 +167,7 @@ void vcpu_free(struct vcpu *v)
 {
 	if (!v)
 		return;
-	v->vm->cfg.engine->detach(v->cpu);
+	detach_engines(v);
 	mmu_free(v->mmu);
 	cpu_free(v->cpu);
 	free(v);
@@ -168,13 +247,15 @@ void vcpu_post(struct vcpu *v, unsigned att)
 	if (atomic_load(&v->asleep))
 		futex_wake(&v->cpu->attention);
 	else
-		v->vm->cfg.engine->kick(v->cpu);
+		v->vm->cfg.engine->kick(v->cpu); /* the other engine's, if there is one, is the same */
 }
 
 void vcpu_publish_deadline(struct vcpu *v)
 {
 	u64 deadline = lapic_next_deadline(v->cpu);
 
+	if (v->vm->cfg.deterministic)
+		return;
 	atomic_store(&v->deadline_ns, deadline);
 	if (deadline < atomic_load(&v->vm->sleep_until))
 		loop_wake(v->vm->loop);
@@ -204,10 +285,9 @@ static void vcpu_sleep(struct vcpu *v)
 		now = clock_ns(&v->vm->clock);
 		if (now >= deadline || vcpu_has_work(v, att) || atomic_load(&v->vm->ended))
 			break;
-		/* A guest may name a deadline past the end of the host's clock. */
+		/* A guest may name a deadline past the end of the host's clock. base_ns may have wrapped (clock_set). */
 		futex_wait_until(&v->cpu->attention, att,
-				 deadline >= CLOCK_NEVER - v->vm->clock.base_ns ? CLOCK_NEVER
-										: v->vm->clock.base_ns + deadline);
+				 deadline - now >= CLOCK_NEVER / 4 ? CLOCK_NEVER : v->vm->clock.base_ns + deadline);
 	}
 	atomic_store(&v->asleep, false);
 	if (now >= deadline)
@@ -286,10 +366,24 @@ static void stop_all_but(struct vm *vm, const struct vcpu *self)
 			pthread_cond_wait(&vm->parked, &vm->park);
 }
 
+/* With vm->park held and a hold: also those that wait, in the middle of an instruction, for their turn to be exclusive. */
+static void stop_for_hold(struct vm *vm, const struct vcpu *self)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i] != self && (vm->vcpu[i]->running || vm->vcpu[i]->midway))
+			vcpu_post(vm->vcpu[i], ATT_KICK);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		while (vm->vcpu[i] != self && (vm->vcpu[i]->running || vm->vcpu[i]->midway))
+			pthread_cond_wait(&vm->parked, &vm->park);
+	wake_the_resting(vm);
+}
+
 void vcpu_exclusive_begin(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 
+	if (vm->cfg.deterministic)
+		return; /* nobody else ever runs */
 	pthread_mutex_lock(&vm->park);
 	if (vm->exclusive == v) {
 		vm->exclusive_depth++;
@@ -297,10 +391,13 @@ void vcpu_exclusive_begin(struct vcpu *v)
 		return;
 	}
 	v->running = false;
+	v->midway = true;
 	pthread_cond_broadcast(&vm->parked);
-	while (vcpu_must_wait(v))
+	/* Not for a hold or a reset: those wait for the end of this instruction. */
+	while (vm->exclusive)
 		pthread_cond_wait(&vm->parked, &vm->park);
 	v->running = true;
+	v->midway = false;
 	vm->exclusive = v;
 	vm->exclusive_depth = 1;
 	stop_all_but(vm, v);
@@ -311,6 +408,8 @@ void vcpu_exclusive_end(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 
+	if (vm->cfg.deterministic)
+		return;
 	pthread_mutex_lock(&vm->park);
 	if (!--vm->exclusive_depth) {
 		vm->exclusive = NULL;
@@ -323,8 +422,7 @@ void vm_pause(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->park);
 	vm->hold++;
-	stop_all_but(vm, NULL);
-	wake_the_resting(vm);
+	stop_for_hold(vm, NULL);
 	pthread_mutex_unlock(&vm->park);
 }
 
@@ -357,13 +455,12 @@ static void vcpu_debug_stop(struct vcpu *v)
 		return;
 	pthread_mutex_lock(&vm->park);
 	vm->hold++;
-	stop_all_but(vm, v);
-	wake_the_resting(vm);
+	stop_for_hold(vm, v);
 	pthread_mutex_unlock(&vm->park);
 	vm->cfg.debug_stop(vm->cfg.debug_opaque, vm, v->cpu->index);
 }
 
-static void vcpu_handle(struct vcpu *v, enum engine_exit why)
+void vcpu_handle(struct vcpu *v, enum engine_exit why)
 {
 	switch (why) {
 	case EXIT_KICK:
@@ -379,7 +476,7 @@ static void vcpu_handle(struct vcpu *v, enum engine_exit why)
 		vcpu_debug_stop(v);
 		break;
 	case EXIT_FATAL:
-		vm_end(v->vm, VM_STATUS_FAILURE, "engine %s failed on vCPU %u", v->vm->cfg.engine->name, v->cpu->index);
+		vm_end(v->vm, VM_STATUS_FAILURE, "engine %s failed on vCPU %u", v->engine->name, v->cpu->index);
 		break;
 	}
 }
@@ -395,7 +492,7 @@ static void *vcpu_main(void *arg)
 
 		vcpu_enter(v);
 		if (!atomic_load(&vm->ended))
-			why = vm->cfg.engine->run(v->cpu, 0);
+			why = vcpu_run(v, 0);
 		vcpu_leave(v, why == EXIT_HALT);
 		if (!atomic_load(&vm->ended))
 			vcpu_handle(v, why);

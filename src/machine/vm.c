@@ -14,6 +14,9 @@
 #include <sys/prctl.h>
 
 #include "base/log.h"
+#include "block/logged.h"
+#include "chardev/logged.h"
+#include "machine/det.h"
 #include "machine/pc.h"
 #include "mmu/mmu.h"
 
@@ -51,6 +54,12 @@ void vm_request_reset(struct vm *vm)
 		vm_end(vm, 0, "the guest asked for a reset (--no-reboot)");
 		return;
 	}
+	if (vm->cfg.loaded && !vm->boot) {
+		vm_end(vm, VM_STATUS_FAILURE,
+		       "the guest asked for a reset, and a snapshot has no kernel to start: give --kernel "
+		       "with --load");
+		return;
+	}
 	atomic_store(&vm->reset_wanted, true);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_post(vm->vcpu[i], ATT_KICK);
@@ -81,13 +90,17 @@ static void on_earlier_timer(void *opaque)
 {
 	struct vm *vm = opaque;
 
-	if (timerq_next(&vm->timers) < atomic_load(&vm->sleep_until))
+	if (!vm->cfg.deterministic && timerq_next(&vm->timers) < atomic_load(&vm->sleep_until))
 		loop_wake(vm->loop);
 }
 
 static void bus_lock(void *opaque)
 {
-	pthread_mutex_lock(&((struct vm *)opaque)->lock);
+	struct vm *vm = opaque;
+
+	pthread_mutex_lock(&vm->lock);
+	if (vm->cfg.deterministic)
+		det_access(vm);
 }
 
 static void bus_unlock(void *opaque)
@@ -97,29 +110,45 @@ static void bus_unlock(void *opaque)
 
 /* ---- power-on --------------------------------------------------------------------------------------------------- */
 
+/* n counts them, as det.c does. */
+static struct chardev *vm_chardev(struct vm *vm, const char *spec, unsigned n, struct err *e)
+{
+	struct chardev *c = chardev_new(spec, vm->loop, &vm->cfg.keys, e);
+
+	return c && vm->cfg.deterministic ? logged_new(c, vm->cfg.inputs, (u16)n, e) : c;
+}
+
 static int vm_add_chardevs(struct vm *vm, struct err *e)
 {
 	for (unsigned i = 0; i < VM_SERIAL_MAX; i++) {
 		if (!vm->cfg.serial[i])
 			continue;
-		vm->serial[i] = chardev_new(vm->cfg.serial[i], vm->loop, &vm->cfg.keys, e);
+		vm->serial[i] = vm_chardev(vm, vm->cfg.serial[i], i, e);
 		if (!vm->serial[i])
 			return -1;
 	}
 	if (vm->cfg.debugcon)
-		vm->debugcon = chardev_new(vm->cfg.debugcon, vm->loop, &vm->cfg.keys, e);
+		vm->debugcon = vm_chardev(vm, vm->cfg.debugcon, VM_SERIAL_MAX, e);
 	return vm->cfg.debugcon && !vm->debugcon ? -1 : 0;
 }
 
 static int vm_add_disks(struct vm *vm, struct err *e)
 {
+	struct block_pool_lock lock = { bus_lock, bus_unlock, vm };
+
+	if (vm->cfg.nr_disks)
+		vm->disk_pool = block_pool_new(vm->cfg.deterministic ? 0 : BLOCK_POOL_THREADS, &lock, e);
+	if (vm->cfg.nr_disks && !vm->disk_pool)
+		return -1;
 	for (unsigned i = 0; i < vm->cfg.nr_disks; i++) {
 		vm->disk[i] = block_open(&vm->cfg.disk[i], e);
+		if (vm->disk[i] && vm->cfg.deterministic)
+			vm->disk[i] = block_logged_new(vm->disk[i], vm->cfg.inputs, (u16)i, e);
 		if (!vm->disk[i])
 			return -1;
 	}
 	for (unsigned i = 0; i < vm->cfg.nr_ports; i++) {
-		vm->port[i] = chardev_new(vm->cfg.port[i].where, vm->loop, &vm->cfg.keys, e);
+		vm->port[i] = vm_chardev(vm, vm->cfg.port[i].where, VM_SERIAL_MAX + 1 + i, e);
 		if (!vm->port[i])
 			return -1;
 	}
@@ -130,6 +159,7 @@ static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
 {
 	const struct vm_config *cfg = &vm->cfg;
 
+	v->inputs = cfg->inputs;
 	v->rng = cfg->rng;
 	v->balloon = cfg->balloon;
 	v->balloon_target = cfg->balloon_target;
@@ -140,6 +170,7 @@ static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
 	}
 	v->n_disks = cfg->nr_disks;
 	v->disk_queues = cfg->cpus;
+	v->disk_pool = vm->disk_pool;
 	for (unsigned i = 0; i < cfg->nr_disks; i++) {
 		v->disk[i].image = vm->disk[i];
 		v->disk[i].serial = cfg->disk[i].serial;
@@ -151,10 +182,12 @@ static int vm_add_board(struct vm *vm, struct err *e)
 	struct pc_config pc = {
 		.mem = vm->mem,
 		.clock = &vm->clock,
+		.utc_ns = vm->cfg.deterministic ? vm->det.wall_ns : clock_wall_ns(),
 		.timers = &vm->timers,
 		.memory = vm->cfg.memory,
 		.cpus = vm->cfg.cpus,
 		.debugcon = vm->debugcon,
+		.debugcon_port = vm->cfg.debugcon_port,
 		.debug_exit = vm->cfg.debug_exit,
 		.testdev = vm->cfg.testdev,
 		.intr = { .set = vm_intr, .chip = vm },
@@ -168,6 +201,7 @@ static int vm_add_board(struct vm *vm, struct err *e)
 		pc.serial[i] = vm->serial[i];
 		pc.has_serial[i] = vm->cfg.serial[i] != NULL;
 	}
+	pc.rom = vm->boot ? boot_rom(vm->boot, &pc.rom_size) : NULL;
 	pc.counters = &vm->counters;
 	vm_give_virtio(vm, &pc.virtio);
 	mem_set_bus_lock(vm->mem, bus_lock, bus_unlock, vm);
@@ -213,20 +247,30 @@ static void vm_init_locks(struct vm *vm)
 static int vm_build(struct vm *vm, struct err *e)
 {
 	vm->cfg.boot.memory = vm->cfg.memory;
-	vm->boot = boot_open(&vm->cfg.boot, e);
-	if (!vm->boot)
-		return -1;
+	if (!vm->cfg.loaded || vm->cfg.boot.kernel || vm->cfg.boot.firmware) {
+		vm->boot = boot_open(&vm->cfg.boot, e);
+		if (!vm->boot)
+			return -1;
+	}
 	vm->model = cpuid_model_new(vm->cfg.cpu_model, vm->cfg.cpus, e);
 	vm->loop = vm->model ? loop_new(e) : NULL;
 	vm->mem = vm->loop ? mem_new(e) : NULL;
 	if (!vm->mem)
 		return -1;
 	clock_init(&vm->clock);
+	if (vm->cfg.deterministic && det_begin(vm, e))
+		return -1;
 	vm->timers = (struct timerq){ .earlier = on_earlier_timer, .opaque = vm };
 	vm_fill_ops(vm);
 	if (vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) || vm_add_board(vm, e))
 		return -1;
-	return vm_load(vm, e);
+<<<<<<< Updated upstream
+	return vm->cfg.loaded ? 0 : vm_load(vm, e);
+=======
+	if (vm_load(vm, e))
+		return -1;
+	return vm->cfg.deterministic ? det_built(vm, e) : 0;
+>>>>>>> Stashed changes
 }
 
 struct vm *vm_new(const struct vm_config *cfg, struct err *e)
@@ -252,6 +296,7 @@ void vm_free(struct vm *vm)
 	if (!vm)
 		return;
 	pc_free(vm->pc);
+	block_pool_free(vm->disk_pool);
 	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
 		chardev_free(vm->serial[i]);
 	chardev_free(vm->debugcon);
@@ -301,11 +346,11 @@ static u64 vm_timers(struct vm *vm)
 	timerq_run(&vm->timers, now);
 	next = timerq_next(&vm->timers);
 	pthread_mutex_unlock(&vm->lock);
-	if (vm->cfg.timeout_ns && now >= vm->cfg.timeout_ns)
+	if (vm->cfg.timeout_ns && now - vm->began_ns >= vm->cfg.timeout_ns)
 		vm_end(vm, VM_STATUS_FAILURE, "--timeout: the guest had not ended after %llu seconds",
 		       (unsigned long long)(vm->cfg.timeout_ns / NS_PER_SEC));
 	if (vm->cfg.timeout_ns)
-		next = MIN(next, vm->cfg.timeout_ns);
+		next = MIN(next, vm->began_ns + vm->cfg.timeout_ns);
 	return next;
 }
 
@@ -327,7 +372,7 @@ static void vm_sleep(struct vm *vm, u64 until)
 }
 
 /* The board, all processors, and the kernel loaded again. */
-static int vm_reset(struct vm *vm, struct err *e)
+int vm_reset(struct vm *vm, struct err *e)
 {
 	int ret;
 
@@ -335,19 +380,19 @@ static int vm_reset(struct vm *vm, struct err *e)
 	atomic_store(&vm->reset_wanted, false);
 	pthread_mutex_lock(&vm->lock);
 	ret = pc_reset(vm->pc, e);
-	pthread_mutex_unlock(&vm->lock);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		vcpu_reset(vm->vcpu[i]);
-		vm->cfg.engine->invalidate(vm->vcpu[i]->cpu, INVALIDATE_ALL, 0);
+		vcpu_invalidate_all(vm->vcpu[i]);
 	}
 	if (!ret)
 		ret = vm_load(vm, e);
 	vm->resets++;
+	pthread_mutex_unlock(&vm->lock); /* who else paused the machine to look at it saw it before or after */
 	vm_resume(vm);
 	return ret;
 }
 
-static void vm_check_signal(struct vm *vm)
+void vm_check_signal(struct vm *vm)
 {
 	int sig = atomic_load(&vm->signal_seen);
 
@@ -368,11 +413,23 @@ static void vm_io_loop(struct vm *vm, struct err *e)
 	}
 }
 
+static int vm_run_deterministic(struct vm *vm, struct err *e)
+{
+	det_run(vm, e);
+	vm->run_ns = clock_ns(&vm->det.real);
+	return atomic_load(&vm->status);
+}
+
 int vm_run(struct vm *vm, struct err *e)
 {
-	u64 began = clock_ns(&vm->clock);
 	int ret = 0;
 
+<<<<<<< Updated upstream
+	vm->began_ns = clock_ns(&vm->clock);
+=======
+	if (vm->cfg.deterministic)
+		return vm_run_deterministic(vm, e);
+>>>>>>> Stashed changes
 	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0); /* the vCPU threads inherit it */
 	for (unsigned i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(vm->vcpu[i], e);
@@ -384,7 +441,7 @@ int vm_run(struct vm *vm, struct err *e)
 	pthread_mutex_unlock(&vm->park);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_join(vm->vcpu[i]);
-	vm->run_ns = clock_ns(&vm->clock) - began;
+	vm->run_ns = clock_ns(&vm->clock) - vm->began_ns;
 	return atomic_load(&vm->status);
 }
 

@@ -17,8 +17,10 @@
 
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/inputs.h"
 #include "base/loop.h"
 #include "block/block.h"
+#include "block/pool.h"
 #include "boot/boot.h"
 #include "chardev/chardev.h"
 #include "cpu/cpuid.h"
@@ -41,9 +43,14 @@ struct vm_config {
 	const char *cpu_model;
 	const struct engine_ops *engine;
 	struct engine_options engine_options;
+	const struct engine_ops *other_engine;	/* takes turns with it, or NULL */
+	u64 switch_every;		/* ... every so many instructions */
+	bool deterministic;		/* det.h: one thread, time by instructions */
+	struct inputs *inputs;		/* of a deterministic run: recorded or replayed; or NULL */
 	struct boot_request boot;
 	const char *serial[VM_SERIAL_MAX];	/* chardev specs for COM1 .. COM4; NULL: no such port */
 	const char *debugcon;		/* chardev spec for port 0xe9; NULL: none */
+	u16 debugcon_port;
 	int debug_exit;			/* port, or -1 */
 	bool testdev;
 	struct block_spec disk[VM_DISKS_MAX];
@@ -55,6 +62,7 @@ struct vm_config {
 	unsigned nr_ports;
 	bool rng, balloon;
 	u64 balloon_target;		/* bytes the guest is asked to give back */
+	bool loaded;			/* state comes from a snapshot: boot.kernel may be NULL, then a reset is the end */
 	bool no_reboot;
 	bool paused;			/* begin held; vm_resume() lets it go */
 	u64 timeout_ns;			/* 0: none */
@@ -73,20 +81,36 @@ struct vcpu {
 	struct mmu *mmu;
 	struct counters counters;
 	pthread_t thread;
+	const struct engine_ops *engine;	/* cfg.engine, or cfg.other_engine in its turn */
+	void *other_engine;		/* the private state of the engine whose turn it is not */
+	u64 switch_left;		/* instructions to the next change */
 	bool started;
 	u64 cpu_ns;			/* the thread's CPU time, once it has ended */
 	bool running;			/* in engine->run(); vm->park */
 	bool resting;			/* asleep or about to be; vm->park */
+	bool midway;			/* not running, but inside an instruction: its turn to be exclusive comes; vm->park */
 	atomic_bool asleep;		/* in the futex on cpu->attention */
 	int schedstat;			/* the thread's /proc file, or -1 */
 	u64 steal_seen, steal_looked;	/* its run delay, and VM clock, when last looked at */
 	_Atomic u64 deadline_ns;	/* when the I/O thread must post ATT_TIMER; CLOCK_NEVER while asleep */
 };
 
+/* A deterministic run's own (det.h). */
+struct det {
+	u64 turn;
+	u64 tsc;			/* the last value that anybody saw */
+	u64 wall_ns;			/* UTC at VM time 0 */
+	struct cpu *running;		/* a vCPU in its slice */
+	struct clock real;		/* the host's time since the run began */
+	bool outside;			/* ended by somebody, not by the guest */
+	struct hash state;		/* at the end */
+};
+
 struct vm {
 	struct vm_config cfg;
 	pthread_mutex_t lock;		/* the machine lock */
 	struct clock clock;
+	struct det det;
 	struct timerq timers;
 	struct loop *loop;
 	struct mem *mem;
@@ -96,6 +120,9 @@ struct vm {
 	struct pc *pc;
 	struct chardev *serial[VM_SERIAL_MAX], *debugcon, *port[VM_PORTS_MAX];
 	struct block *disk[VM_DISKS_MAX];
+	/* Threads for disks that wait; NULL without disks. They go on while vCPUs are held: after vm_pause(), and without
+	 * the machine lock, block_pool_drain() waits until no request is under way. */
+	struct block_pool *disk_pool;
 	struct counters counters;	/* of devices; the machine lock */
 	unsigned nr_vcpus;
 	struct vcpu *vcpu[VM_CPUS_MAX];
@@ -113,7 +140,12 @@ struct vm {
 	atomic_int signal_seen;
 	atomic_bool ended;
 	atomic_int status;
+<<<<<<< Updated upstream
 	char why[200];			/* the end in words; written once, before ended */
+	u64 began_ns;			/* VM clock when vm_run() began: not 0 after a snapshot */
+=======
+	char why[300];			/* the end in words; written once, before ended */
+>>>>>>> Stashed changes
 	u64 resets, run_ns;
 };
 
@@ -127,6 +159,10 @@ int vm_run(struct vm *vm, struct err *e);
 void vm_end(struct vm *vm, int status, const char *why, ...) __attribute__((format(printf, 3, 4)));
 /* From any thread, async-signal-safe: the same because of a signal. */
 void vm_signal(struct vm *vm, int sig);
+/* I/O thread: a signal that vm_signal() was told of ends the machine. */
+void vm_check_signal(struct vm *vm);
+/* I/O thread: the board, all processors, and the kernel loaded again. */
+int vm_reset(struct vm *vm, struct err *e);
 /* From a device: the board is reset, as soon as the vCPU that asked for it has finished its instruction. */
 void vm_request_reset(struct vm *vm);
 
@@ -139,6 +175,12 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e);
 void vcpu_free(struct vcpu *v);
 /* Power-on state, and what firmware would have done to it. The vCPU must not be running. */
 void vcpu_reset(struct vcpu *v);
+/* Own thread: the engine whose turn it is, as engine_ops.run(); changes engines where the configuration asks for it. */
+enum engine_exit vcpu_run(struct vcpu *v, u64 budget);
+/* Own thread, after it: what has to be done about why it came back. */
+void vcpu_handle(struct vcpu *v, enum engine_exit why);
+/* Forgets all that engines made from the guest's code. The vCPU must not be running. */
+void vcpu_invalidate_all(struct vcpu *v);
 int vcpu_start(struct vcpu *v, struct err *e);
 /* Host CPU time of the vCPU's thread so far, nanoseconds. From any thread. */
 u64 vcpu_cpu_ns(const struct vcpu *v);

@@ -31,6 +31,7 @@
 #define FRAME_STRIPES 64
 #define MEM_MAX_REGIONS 128
 #define MEM_MAX_PORT_RANGES 256
+#define MEM_MAX_BANKS 4
 
 enum {
 	FW_RAM = 1 << 0,
@@ -49,6 +50,7 @@ struct region {
 	enum region_kind kind;
 	u8 *hva;    /* RAM, ROM: the linear mapping */
 	u64 offset; /* RAM, ROM: in the memfd */
+	bool switched; /* shows a bank, whose mapping hva lies in, or nothing (ops) */
 	const struct io_ops *ops;
 	void *dev;
 };
@@ -73,6 +75,8 @@ struct mem {
 	struct region regions[MEM_MAX_REGIONS];	      /* by gpa */
 	u16 *port_map;				      /* by port: 1 + index into ports[], 0 unclaimed */
 	struct port_range ports[MEM_MAX_PORT_RANGES]; /* n 0: free */
+	unsigned n_banks;
+	struct mem_bank bank[MEM_MAX_BANKS];
 	struct mem_listener *listeners;
 	_Atomic u64 epoch; /* counts the wishes for safepoints */
 	unsigned n_writers; /* listeners that cache write access: vCPUs */

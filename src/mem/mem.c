@@ -63,8 +63,10 @@ void mem_free(struct mem *m)
 		return;
 	free_tables(m);
 	for (unsigned i = 0; i < m->n_regions; i++)
-		if (m->regions[i].hva)
+		if (m->regions[i].hva && !m->regions[i].switched)
 			munmap(m->regions[i].hva, m->regions[i].size);
+	for (unsigned i = 0; i < m->n_banks; i++)
+		munmap(m->bank[i].hva, m->bank[i].size);
 	if (m->port_map)
 		munmap(m->port_map, 65536 * sizeof(*m->port_map));
 	close(m->fd);
@@ -156,20 +158,28 @@ static int make_tables(struct mem *m, u64 gpa, u64 size, struct err *e)
 	return 0;
 }
 
-/* A RAM or ROM region: fresh space at the end of the memfd, mapped in one piece. */
+/* Fresh space at the end of the memfd, mapped in one piece. */
+static int map_backing(struct mem *m, u64 size, u8 **hva, u64 *offset, struct err *e)
+{
+	*offset = m->fd_size;
+	if (ftruncate(m->fd, (off_t)(m->fd_size + size)))
+		return err_errno(e, "cannot make %llu MiB of guest memory", (unsigned long long)(size >> 20));
+	*hva = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)*offset);
+	if (*hva == MAP_FAILED)
+		return err_errno(e, "cannot map %llu MiB of guest memory", (unsigned long long)(size >> 20));
+	madvise(*hva, size, MADV_DONTDUMP);
+	return 0;
+}
+
+/* A RAM or ROM region. */
 static int add_backed(struct mem *m, struct region *r, struct err *e)
 {
 	if ((r->gpa | r->size) & ~PAGE_MASK || !r->size)
 		return err_set(e, "guest memory at 0x%llx is not made of whole pages", (unsigned long long)r->gpa);
 	if (r->gpa >= PHYS_LIMIT || r->size > PHYS_LIMIT - r->gpa)
 		return err_set(e, "guest memory at 0x%llx is out of reach", (unsigned long long)r->gpa);
-	r->offset = m->fd_size;
-	if (ftruncate(m->fd, (off_t)(m->fd_size + r->size)))
-		return err_errno(e, "cannot make %llu MiB of guest memory", (unsigned long long)(r->size >> 20));
-	r->hva = mmap(NULL, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)r->offset);
-	if (r->hva == MAP_FAILED)
-		return err_errno(e, "cannot map %llu MiB of guest memory", (unsigned long long)(r->size >> 20));
-	madvise(r->hva, r->size, MADV_DONTDUMP);
+	if (map_backing(m, r->size, &r->hva, &r->offset, e))
+		return -1;
 	if (make_tables(m, r->gpa, r->size, e) || region_insert(m, r, e)) {
 		munmap(r->hva, r->size);
 		return -1;
@@ -242,7 +252,78 @@ void mem_remove(struct mem *m, u64 gpa)
 		return;
 	forget_frames(m, &r);
 	tell_map_changed(m);
-	munmap(r.hva, r.size);
+	if (!r.switched)
+		munmap(r.hva, r.size);
+}
+
+/* ---- switched ranges ---------------------------------------------------------------------------------------------
+ */
+
+int mem_add_bank(struct mem *m, u64 size, struct mem_bank *b, struct err *e)
+{
+	if (m->n_banks == MEM_MAX_BANKS)
+		return err_set(e, "more than %d banks of memory", MEM_MAX_BANKS);
+	*b = (struct mem_bank){ .size = size };
+	if (map_backing(m, size, &b->hva, &b->offset, e))
+		return -1;
+	m->fd_size += size;
+	m->bank[m->n_banks++] = *b;
+	return 0;
+}
+
+static const struct io_ops nothing_ops;
+
+int mem_add_switched(struct mem *m, u64 gpa, u64 size, struct err *e)
+{
+	struct region r = { .gpa = gpa, .size = size, .kind = REGION_MMIO, .ops = &nothing_ops, .switched = true };
+
+	return make_tables(m, gpa, size, e) || region_insert(m, &r, e) ? -1 : 0;
+}
+
+/* Holds on a frame as code belong to its address: they stay, for whoever has them to give back. */
+static void switch_words(struct mem *m, const struct region *r)
+{
+	for (u64 off = 0; off < r->size; off += PAGE_SIZE) {
+		frame_word *slot = mem_frame_slot(m, r->gpa + off);
+		u64 w = atomic_load(slot), base = 0, next;
+
+		if (r->hva)
+			base = (u64)(uintptr_t)(r->hva + off) | (r->kind == REGION_RAM ? FW_RAM : FW_ROM);
+		do
+			next = base && (w & FW_CODE) ? base | (w & (FW_CODE | FW_FRESH | FW_HOLDS)) : 0;
+		while (!atomic_compare_exchange_weak(slot, &w, next));
+	}
+}
+
+static void switch_to(struct mem *m, u64 gpa, const struct region *to)
+{
+	unsigned i = region_index(m, gpa);
+	struct region *r = &m->regions[i];
+
+	if (i == m->n_regions || r->gpa != gpa || !r->switched ||
+	    (r->kind == to->kind && r->hva == to->hva && r->ops == to->ops && r->dev == to->dev))
+		return;
+	lock_table(m);
+	r->kind = to->kind;
+	r->hva = to->hva;
+	r->offset = to->offset;
+	r->ops = to->ops;
+	r->dev = to->dev;
+	unlock_table(m);
+	switch_words(m, r);
+	tell_map_changed(m);
+}
+
+void mem_switch(struct mem *m, u64 gpa, const struct mem_bank *b, u64 off, bool writable)
+{
+	switch_to(m, gpa,
+		  &(struct region){
+		      .kind = writable ? REGION_RAM : REGION_ROM, .hva = b->hva + off, .offset = b->offset + off });
+}
+
+void mem_switch_io(struct mem *m, u64 gpa, const struct io_ops *ops, void *dev)
+{
+	switch_to(m, gpa, &(struct region){ .kind = REGION_MMIO, .ops = ops ? ops : &nothing_ops, .dev = dev });
 }
 
 u64 mem_ram_size(const struct mem *m)
@@ -250,7 +331,7 @@ u64 mem_ram_size(const struct mem *m)
 	u64 n = 0;
 
 	for (unsigned i = 0; i < m->n_regions; i++)
-		if (m->regions[i].kind == REGION_RAM)
+		if (m->regions[i].kind == REGION_RAM && !m->regions[i].switched)
 			n += m->regions[i].size;
 	return n;
 }
@@ -258,7 +339,7 @@ u64 mem_ram_size(const struct mem *m)
 bool mem_ram_range(const struct mem *m, unsigned n, u64 *gpa, u64 *size)
 {
 	for (unsigned i = 0; i < m->n_regions; i++) {
-		if (m->regions[i].kind != REGION_RAM || n--)
+		if (m->regions[i].kind != REGION_RAM || m->regions[i].switched || n--)
 			continue;
 		*gpa = m->regions[i].gpa;
 		*size = m->regions[i].size;

@@ -47,8 +47,22 @@ int mem_add_mmio(struct mem *m, u64 gpa, u64 size, const struct io_ops *ops, voi
 int mem_add_ports(struct mem *m, u16 port, unsigned n, const struct io_ops *ops, void *dev, struct err *e);
 void mem_remove(struct mem *m, u64 gpa);		/* the RAM, ROM or device range that starts at gpa */
 void mem_remove_ports(struct mem *m, u16 port);	/* the range that begins there */
+/* Ranges whose content is switched while the machine runs (shadow RAM behind a chipset's registers) show a part of a
+ * bank: memory of its own, zero at first, that is nowhere in guest-physical space by itself and lives as long as m. */
+struct mem_bank {
+	u8 *hva;
+	u64 size, offset; /* bytes; in the memfd */
+};
+int mem_add_bank(struct mem *m, u64 size, struct mem_bank *b, struct err *e); /* whole pages */
+int mem_add_switched(struct mem *m, u64 gpa, u64 size, struct err *e);	      /* shows nothing yet: reads all ones */
+/* The switched range that starts at gpa shows bank b from off on. At set-up, or with the bus locked: other vCPUs see it
+ * at their next safepoint. */
+void mem_switch(struct mem *m, u64 gpa, const struct mem_bank *b, u64 off, bool writable);
+/* It shows a device; ops NULL: nothing. */
+void mem_switch_io(struct mem *m, u64 gpa, const struct io_ops *ops, void *dev);
+/* RAM that stays in its place: what mem_ram_range() lists. */
 u64 mem_ram_size(const struct mem *m);
-/* The i-th RAM range; false past the last. */
+/* The i-th RAM range; false past the last. Switched ranges are none. */
 bool mem_ram_range(const struct mem *m, unsigned i, u64 *gpa, u64 *size);
 /* Where a RAM or ROM byte is kept: the memfd and *offset in it; -1 for devices and holes. */
 int mem_where(struct mem *m, u64 gpa, u64 *offset);

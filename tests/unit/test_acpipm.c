@@ -201,7 +201,7 @@ static void test_debug_ports(void **state)
 {
 	static const struct chardev_ops ops = { .write = take };
 	struct chardev dev = { .ops = &ops };
-	struct debugport *d = debugport_new(b.mem, &dev, &b.err);
+	struct debugport *d = debugport_new(b.mem, DEBUGPORT, &dev, &b.err);
 	struct debugexit *x = debugexit_new(b.mem, DEBUGEXIT_PORT, board_call(&b), &b.err);
 
 	(void)state;

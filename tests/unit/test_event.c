@@ -497,6 +497,24 @@ static void test_interrupts(void **state)
 	FLAT_STEP(f, 0xcf);
 	assert_at(f, EXC_NMI); /* the second one, at once */
 	c->nmi_blocked = false;
+	FLAT_STEP(f, 0xfa);
+	FLAT_STEP(f, 0xfb); /* STI's shadow holds it back too (SDM 2B, STI) */
+	cpu_post_nmi(c);
+	assert_false(event_deliverable(c));
+	FLAT_STEP(f, 0x90);
+	assert_at(f, EXC_NMI);
+	/* two before the first look: both; any number while one is served: one */
+	c->nmi_blocked = false;
+	cpu_post_nmi(c);
+	cpu_post_nmi(c);
+	cpu_post_nmi(c);
+	assert_true(event_poll(c));
+	assert_false(event_poll(c));
+	cpu_post_nmi(c);
+	FLAT_STEP(f, 0xcf);
+	assert_at(f, EXC_NMI);
+	FLAT_STEP(f, 0xcf);
+	assert_false(c->nmi_blocked);
 	c->activity = ACT_HALTED;
 	assert_false(event_deliverable(c));
 	cpu_post(c, ATT_NMI);

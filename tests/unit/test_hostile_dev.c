@@ -159,7 +159,7 @@ static int setup(void **state)
 	fw = fwcfg_new(b.mem, 1 << 20, 1, &b.err);
 	assert_int_equal(fwcfg_set_file(fw, "rw", &rng, 8, true, &b.err), 0);
 	ferr = ferr_new(b.mem, pic_line(13), &b.err);
-	debugport = debugport_new(b.mem, &far_end, &b.err);
+	debugport = debugport_new(b.mem, DEBUGPORT, &far_end, &b.err);
 	debugexit = debugexit_new(b.mem, DEBUGEXIT_PORT, board_call(&b), &b.err);
 	for (unsigned i = 0; i < TESTDEV_LINES; i++)
 		lines[i] = (struct irq){ .set = ioapic_set_irq, .chip = ioapic, .input = i };

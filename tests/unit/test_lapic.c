@@ -2,6 +2,7 @@
  * The local APIC: acceptance and priorities, EOI, IPIs, matching, the timer in its three modes, both register forms,
  * and KVM's PV EOI (SDM 3A chapter 11).
  */
+#include "base/clock.h"
 #include "sys_world.h"
 
 static struct flat *f;
@@ -132,6 +133,12 @@ static void test_post_icr(void **state)
 	lapic_post_icr(c, 0x4612);
 	assert_int_equal(atomic_load(&c->attention), ATT_NMI | ATT_INIT | ATT_SIPI);
 	assert_int_equal(c->sipi_vector, 0x12);
+	lapic_post_icr(c, 0x4400); /* a second one before the first could be taken; a third is lost */
+	lapic_post_icr(c, 0x4400);
+	assert_int_equal(atomic_load(&c->attention), ATT_NMI | ATT_NMI2 | ATT_INIT | ATT_SIPI);
+	atomic_store(&c->attention, 0);
+	wr(0x300, 0x44400); /* to self by shorthand */
+	assert_int_equal(atomic_load(&c->attention), ATT_NMI);
 }
 
 static void test_match(void **state)
@@ -193,28 +200,31 @@ static void test_x2apic(void **state)
 	assert_int_equal(lapic_ack(c), 0x55);
 }
 
+/* the timer's input clock in nanoseconds a tick */
+#define TICK (NS_PER_SEC / APIC_BUS_HZ)
+
 static void test_one_shot(void **state)
 {
 	(void)state;
 	wr(0x3e0, 0); /* by 2 */
 	wr(0x320, 0x60);
 	wr(0x380, 1000);
-	assert_int_equal(lapic_next_deadline(c), 2000);
-	world.now = 500;
+	assert_int_equal(lapic_next_deadline(c), 2000 * TICK);
+	world.now = 500 * TICK;
 	assert_int_equal(rd(0x390), 750);
-	world.now = 1999;
+	world.now = 1999 * TICK;
 	lapic_sync(c);
 	assert_int_equal(lapic_pending_vector(c), -1);
-	world.now = 2000;
+	world.now = 2000 * TICK;
 	lapic_sync(c);
 	assert_int_equal(lapic_ack(c), 0x60);
 	assert_int_equal(rd(0x390), 0);
 	assert_true(lapic_next_deadline(c) == ~0ull);
 	wr(0x320, 0x20060); /* periodic now, but the count has ended */
-	world.now = 2500;
+	world.now = 2500 * TICK;
 	assert_int_equal(rd(0x390), 0);
 	wr(0x380, 1000);
-	world.now = 3000;
+	world.now = 3000 * TICK;
 	wr(0x320, 0x60); /* and back, while counting: it goes on */
 	assert_int_equal(rd(0x390), 750);
 }
@@ -225,16 +235,16 @@ static void test_periodic(void **state)
 	wr(0x3e0, 0xb); /* by 1 */
 	wr(0x320, 0x20060);
 	wr(0x380, 100);
-	world.now = 10 * 100 + 7; /* ten periods at once: one interrupt */
+	world.now = (10 * 100 + 7) * TICK; /* ten periods at once: one interrupt */
 	lapic_sync(c);
 	assert_int_equal(lapic_ack(c), 0x60);
 	wr(0xb0, 0);
 	assert_int_equal(lapic_pending_vector(c), -1);
-	assert_int_equal(lapic_next_deadline(c), 1100);
+	assert_int_equal(lapic_next_deadline(c), 1100 * TICK);
 	assert_int_equal(rd(0x390), 93);
 	wr(0x320, 0x30060); /* masked: counts on, silently */
 	assert_true(lapic_next_deadline(c) == ~0ull);
-	world.now = 1250;
+	world.now = 1250 * TICK;
 	lapic_sync(c);
 	assert_int_equal(lapic_pending_vector(c), -1);
 	assert_int_equal(rd(0x390), 50);

@@ -181,6 +181,8 @@ static void test_mca(void **state)
 		put(MSR_MC0_CTL + 4 * k + 1, 0);
 		no_put(MSR_MC0_CTL + 4 * k + 1, 1);
 		assert_true(get(MSR_MC0_CTL + 4 * k) == ~0ull);
+		put(MSR_MC0_CTL + 4 * k, ~BIT(10));
+		no_put(MSR_MC0_CTL + 4 * k, 0xaaaaaaaaaaaaaaaa);
 	}
 	no_get(MSR_MC0_CTL + 4 * NR_MC_BANKS);
 	no_put(MSR_MC0_CTL + 2, 1);

@@ -224,7 +224,7 @@ static void test_ports(void **state)
 static void test_rng(void **state)
 {
 	struct virtio_board b = drv_board_init(&d, RAM);
-	struct virtio_rng *v = virtio_rng_new(&b, &d.b.err);
+	struct virtio_rng *v = virtio_rng_new(&b, NULL, &d.b.err);
 	u8 zero[64] = { 0 };
 	u32 len;
 

@@ -132,12 +132,22 @@ static void balloon_reset(struct virtio_dev *d)
 		memset(d->config + CFG_ACTUAL, 0, 4);
 }
 
+static void balloon_hold(struct virtio_dev *d)
+{
+	struct virtio_balloon *v = container_of(d, struct virtio_balloon, d);
+
+	if (v->stats)
+		virtq_unpop(v->stats);
+	v->stats = NULL;
+}
+
 static const struct virtio_ops balloon_ops = {
 	.name = "virtio-balloon",
 	.type = VIRTIO_BALLOON,
 	.class_code = 0x00ff00,
 	.request = balloon_request,
 	.reset = balloon_reset,
+	.hold = balloon_hold,
 };
 
 void virtio_balloon_set_target(struct virtio_balloon *v, u64 bytes)
@@ -191,4 +201,18 @@ void virtio_balloon_free(struct virtio_balloon *v)
 		return;
 	virtio_deinit(&v->d);
 	free(v);
+}
+
+#define S struct virtio_balloon
+static const struct state_field own_fields[] = {
+	STATE_ARRAY(S, stat),
+};
+#undef S
+static const struct state own_state = { .field = own_fields, .n = ARRAY_SIZE(own_fields) };
+
+int virtio_balloon_each_state(struct virtio_balloon *v, state_fn *fn, void *opaque)
+{
+	return fn(opaque, "virtio-balloon.own", &own_state, v) || fn(opaque, "virtio-balloon", &virtio_state, &v->d)
+		   ? -1
+		   : 0;
 }

@@ -34,5 +34,7 @@ u64 virtio_balloon_actual(const struct virtio_balloon *v);
 /* Asks for new statistics; what came last. */
 void virtio_balloon_ask_stats(struct virtio_balloon *v);
 u64 virtio_balloon_stat(const struct virtio_balloon *v, enum balloon_stat stat);
+/* Its parts. */
+int virtio_balloon_each_state(struct virtio_balloon *v, state_fn *fn, void *opaque);
 
 #endif

@@ -29,7 +29,7 @@ struct port {
 	u32 head, tail;
 	u8 in[IN_SIZE];
 	struct virtq_chain *out; /* not all of it has been taken */
-	u32 out_done;
+	u32 out_done;		 /* of it, or (snapshots) of the next chain */
 };
 
 struct virtio_console {
@@ -164,6 +164,7 @@ static bool write_out(struct port *p)
 			return false;
 	}
 	p->out = NULL;
+	p->out_done = 0;
 	virtio_complete(&p->console->d, c, 0);
 	return true;
 }
@@ -173,7 +174,6 @@ static bool take_output(struct port *p, struct virtq_chain *c)
 	if (p->out)
 		return false;
 	p->out = c;
-	p->out_done = 0;
 	write_out(p);
 	return true;
 }
@@ -241,14 +241,78 @@ static void console_reset(struct virtio_dev *d)
 		if (p->out && virtq_stale(p->out)) {
 			virtio_complete(d, p->out, 0);
 			p->out = NULL;
+			p->out_done = 0;
 		}
 		if (d->status)
 			continue;
 		p->open = false;
-		p->head = p->tail = 0;
+		p->head = p->tail = p->out_done = 0;
 	}
 	if (!d->status)
 		v->head = v->tail = 0;
+}
+
+/* ---- snapshots ----------------------------------------------------------------------------------------------------
+ */
+
+/* What the far side has not taken is the driver's again; the part that it has is not written twice. */
+static void console_hold(struct virtio_dev *d)
+{
+	struct virtio_console *v = container_of(d, struct virtio_console, d);
+
+	for (unsigned i = 0; i < v->n_ports; i++) {
+		if (v->port[i].out)
+			virtq_unpop(v->port[i].out);
+		v->port[i].out = NULL;
+	}
+}
+
+static int console_loaded(struct virtio_dev *d, struct err *e)
+{
+	struct virtio_console *v = container_of(d, struct virtio_console, d);
+	u32 ports;
+
+	memcpy(&ports, d->config + CFG_PORTS, sizeof(ports));
+	if (ports != v->n_ports)
+		return err_set(e, "the virtio console has %u ports, had %u", v->n_ports, ports);
+	if (v->head - v->tail > MESSAGES)
+		return err_set(e, "the virtio console has more messages than it can hold");
+	for (u32 i = v->tail; i != v->head; i++)
+		if (v->message[i % MESSAGES].id >= v->n_ports)
+			return err_set(e, "the virtio console has a message for a port that is not there");
+	for (unsigned i = 0; i < v->n_ports; i++)
+		if (v->port[i].head - v->port[i].tail > IN_SIZE)
+			return err_set(e, "port %u of the virtio console has more input than it can hold", i);
+	for (u32 i = v->tail; i != v->head; i++)
+		if (v->message[i % MESSAGES].event == PORT_NAME && !v->port[v->message[i % MESSAGES].id].cfg.name)
+			return err_set(e, "the virtio console has a name for a port that has none");
+	return 0;
+}
+
+static void console_go_on(struct virtio_dev *d)
+{
+	struct virtio_console *v = container_of(d, struct virtio_console, d);
+
+	for (unsigned i = 0; i < v->n_ports; i++)
+		chardev_kick_input(v->port[i].cfg.chr);
+}
+
+#define S struct virtio_console
+static const struct state_field own_fields[] = {
+	STATE_UINT(S, head),	       STATE_UINT(S, tail),
+	STATE_BYTES(S, message),       STATE_EACH_BOOL(S, port, open),
+	STATE_EACH(S, port, cols),     STATE_EACH(S, port, rows),
+	STATE_EACH(S, port, head),     STATE_EACH(S, port, tail),
+	STATE_EACH_BYTES(S, port, in), STATE_EACH(S, port, out_done),
+};
+#undef S
+static const struct state own_state = { .field = own_fields, .n = ARRAY_SIZE(own_fields) };
+
+int virtio_console_each_state(struct virtio_console *v, state_fn *fn, void *opaque)
+{
+	return fn(opaque, "virtio-console.own", &own_state, v) || fn(opaque, "virtio-console", &virtio_state, &v->d)
+		   ? -1
+		   : 0;
 }
 
 static const struct virtio_ops console_ops = {
@@ -258,6 +322,9 @@ static const struct virtio_ops console_ops = {
 	.request = console_request,
 	.config_written = console_config_written,
 	.reset = console_reset,
+	.hold = console_hold,
+	.loaded = console_loaded,
+	.go_on = console_go_on,
 };
 
 void virtio_console_resize(struct virtio_console *v, unsigned n, u16 cols, u16 rows)

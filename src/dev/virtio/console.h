@@ -22,5 +22,7 @@ struct virtio_console *virtio_console_new(const struct virtio_board *b, const st
 void virtio_console_free(struct virtio_console *v);
 /* A port's terminal has this size now. */
 void virtio_console_resize(struct virtio_console *v, unsigned port, u16 cols, u16 rows);
+/* Its parts. */
+int virtio_console_each_state(struct virtio_console *v, state_fn *fn, void *opaque);
 
 #endif

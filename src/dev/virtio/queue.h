@@ -5,9 +5,10 @@
  *  1. A descriptor, index or event word is read once into a copy; what is checked is what is used.
  *  2. A chain that virtq_pop() returns has at most VIRTQ_SEGS_MAX segments, readable ones first, all of it in RAM, less
  *     than 4 GiB in each direction. No more descriptors are in flight than the ring has.
- *  3. What breaks the rules leaves the queue `broken`, with the reason; nothing is taken from it or put into it until it
- *     is reset. No work is done in a loop that the driver can make longer than these bounds.
- *  4. A chain outlives a reset of its queue: it is then stale, its buffers are not touched, and giving it back frees it.
+ *  3. What breaks the rules leaves the queue `broken`, with the reason; nothing is taken from it or put into it until
+ * it is reset. No work is done in a loop that the driver can make longer than these bounds.
+ *  4. A chain outlives a reset of its queue: it is then stale, its buffers are not touched, and giving it back frees
+ * it.
  *
  * Machine lock, but for the driver's own accesses, which run at the same time.
  */
@@ -28,6 +29,7 @@ struct virtq {
 
 	bool enabled;
 	const char *broken; /* NULL, or why */
+	bool was_broken;    /* for snapshots */
 	u32 generation;	    /* counts resets */
 	unsigned in_flight; /* descriptors of the ring (split: chains) that the device has */
 	u32 fresh;	    /* entries used since virtq_wants_signal() was asked */
@@ -44,8 +46,8 @@ struct virtq_seg {
 struct virtq_chain {
 	struct virtq *q;
 	u32 generation;
-	u16 id, slots;	/* what the ring wants back, and how many of its entries */
-	u16 at;		/* where it was taken from */
+	u16 id, slots; /* what the ring wants back, and how many of its entries */
+	u16 at;	       /* where it was taken from */
 	bool at_wrap;
 	unsigned n_out, n_in; /* readable segments, then writable ones */
 	u32 out_len, in_len;

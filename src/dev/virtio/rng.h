@@ -4,11 +4,14 @@
 #ifndef DEV_VIRTIO_RNG_H
 #define DEV_VIRTIO_RNG_H
 
+#include "base/inputs.h"
 #include "dev/virtio/virtio.h"
 
 struct virtio_rng;
 
-struct virtio_rng *virtio_rng_new(const struct virtio_board *b, struct err *e);
+/* inputs: of a deterministic run; NULL for an ordinary one. */
+struct virtio_rng *virtio_rng_new(const struct virtio_board *b, struct inputs *inputs, struct err *e);
 void virtio_rng_free(struct virtio_rng *v);
+int virtio_rng_each_state(struct virtio_rng *v, state_fn *fn, void *opaque);
 
 #endif

@@ -85,16 +85,23 @@ void virtio_run(struct virtio_dev *d, unsigned n)
 	check_queue(d, n);
 }
 
-void virtio_complete(struct virtio_dev *d, struct virtq_chain *c, u32 written)
+void virtio_complete_quietly(struct virtio_dev *d, struct virtq_chain *c, u32 written)
 {
 	unsigned n = (unsigned)(c->q - d->queue);
 	bool stale = virtq_stale(c);
 
 	virtq_push(c, written);
-	if (stale)
-		return;
-	d->unsignalled |= BIT(n);
-	if (d->running & BIT(n))
+	if (!stale)
+		d->unsignalled |= BIT(n);
+}
+
+void virtio_complete(struct virtio_dev *d, struct virtq_chain *c, u32 written)
+{
+	unsigned n = (unsigned)(c->q - d->queue);
+	bool stale = virtq_stale(c);
+
+	virtio_complete_quietly(d, c, written);
+	if (stale || (d->running & BIT(n)))
 		return;
 	signal_queue(d, n);
 	check_queue(d, n);

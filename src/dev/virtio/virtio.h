@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A virtio device (virtio 1.2) on the PCI bus. The device itself is features, config bytes and one request callback; its
- * status, queues, notifications and interrupts are kept here (virtio.c) and in the transport (pci.c). Machine lock.
+ * A virtio device (virtio 1.2) on the PCI bus. The device itself is features, config bytes and one request callback;
+ * its status, queues, notifications and interrupts are kept here (virtio.c) and in the transport (pci.c). Machine lock.
  */
 #ifndef DEV_VIRTIO_VIRTIO_H
 #define DEV_VIRTIO_VIRTIO_H
 
 #include "base/clock.h"
 #include "base/counter.h"
+#include "base/state.h"
 #include "dev/dev.h"
 #include "dev/pci.h"
 #include "dev/virtio/queue.h"
@@ -40,13 +41,18 @@ struct virtio_ops {
 	const char *name;
 	enum virtio_type type;
 	u32 class_code; /* PCI's */
-	/* A chain of queue n. True: taken, to be given to virtio_complete() now or later. False: not now, it stays in the
-	 * queue until the device calls virtio_run(). */
+	/* A chain of queue n. True: taken, to be given to virtio_complete() now or later. False: not now, it stays in
+	 * the queue until the device calls virtio_run(). */
 	bool (*request)(struct virtio_dev *d, unsigned n, struct virtq_chain *c);
 	/* Config bytes off to off + size - 1 were written, as far as wmask allows. May be NULL. */
 	void (*config_written)(struct virtio_dev *d, unsigned off, unsigned size);
 	/* The device, or one of its queues, was reset: chains that are held are stale, complete them. May be NULL. */
 	void (*reset)(struct virtio_dev *d);
+	/* For snapshots (state.c); may be NULL. Before saving: chains that are held go back into their queues, which
+	 * are run again after. After loading: is what was loaded possible? And: the backend may be listened to. */
+	void (*hold)(struct virtio_dev *d);
+	int (*loaded)(struct virtio_dev *d, struct err *e);
+	void (*go_on)(struct virtio_dev *d);
 };
 
 /* What every virtio device is born with. */
@@ -56,6 +62,7 @@ struct virtio_board {
 	const struct clock *clock;
 	struct timerq *timers;
 	struct counters *counters; /* may be NULL */
+	struct block_pool *disk_pool; /* may be NULL */
 	u8 devfn;
 };
 
@@ -80,17 +87,23 @@ struct virtio_dev {
 	u16 queue_select, config_vector, vector[VIRTIO_QUEUES_MAX];
 };
 
-/* d is the first member of the device, zeroed; features, config and wmask may be filled before. sizes: of each queue. */
+/* d is the first member of the device, zeroed; features, config and wmask may be filled before. sizes: of each queue.
+ */
 int virtio_init(struct virtio_dev *d, const struct virtio_board *b, const struct virtio_ops *ops, unsigned n_queues,
 		u16 queue_size, struct err *e);
 void virtio_deinit(struct virtio_dev *d);
 /* Takes what is available in queue n, in bounded portions. */
 void virtio_run(struct virtio_dev *d, unsigned n);
 void virtio_complete(struct virtio_dev *d, struct virtq_chain *c, u32 written);
+/* The same, but the driver is told at the end of the next virtio_run() of that queue. */
+void virtio_complete_quietly(struct virtio_dev *d, struct virtq_chain *c, u32 written);
 /* The driver broke the device's own rules: it must reset the device. */
 void virtio_fail(struct virtio_dev *d, struct virtq_chain *c, const char *why);
 /* Config bytes were changed by the device. */
 void virtio_config_changed(struct virtio_dev *d);
+
+/* The part that all devices have; the device's own is another part. */
+extern const struct state virtio_state;
 
 static inline bool virtio_has(const struct virtio_dev *d, unsigned feature)
 {

@@ -19,7 +19,7 @@
 #define POOL_SIZE (128ul << 20)
 
 /* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
-#define ATT_LEVELS (ATT_EXTINT | ATT_NMI)
+#define ATT_LEVELS (ATT_EXTINT | ATT_NMI | ATT_NMI2)
 #define LEVEL_CHECK 0xfff /* ... and each time so many instructions have gone by */
 
 static void report_unimplemented(struct cpu *c, const struct insn *i)
@@ -39,11 +39,19 @@ static void report_unimplemented(struct cpu *c, const struct insn *i)
 		  (unsigned long long)c->r[R_RIP], bytes);
 }
 
+void interp_count_unretired(struct interp *in)
+{
+	in->cpu->unretired++;
+	if (in->icount_end != NO_BUDGET)
+		in->icount_end--;
+}
+
 static int deliver(struct interp *in)
 {
 	struct cpu *c = in->cpu;
 	struct event e = c->exc;
 
+	interp_count_unretired(in);
 	if (e.type == EV_SOFT_INT || e.type == EV_SOFT_EXC || e.type == EV_PRIV_SW || e.type == EV_TRAP)
 		c->icount++;
 	return event_deliver(c, &e);
@@ -80,8 +88,10 @@ int interp_leave_block(struct interp *in, const struct block *b, const struct in
 		c->r[R_RIP] -= i[-1].len;
 		c->icount--;
 	}
-	if (out == OUT_AGAIN)
+	if (out == OUT_AGAIN) {
 		event_between_iterations(c, i - 1);
+		interp_count_unretired(in);
+	}
 	if (out)
 		out = interp_outcome(in, i - 1, out);
 	return out == OUT_AGAIN ? OUT_DONE : out;
@@ -183,7 +193,8 @@ static int run_blocks(struct interp *in, u64 stop, bool once)
 			return OUT_AGAIN;
 		link_blocks(in, &last, b, flushes);
 		out = in->hooks ? in->hooks->run_chain(in, b, stop, &last) : interp_run_chain(in, b, stop, &last);
-	} while (!out && !once && !pressing(c, in->ignored) && c->icount != stop);
+		stop = MIN(stop, in->icount_end);
+	} while (!out && !once && !pressing(c, in->ignored) && c->icount < stop);
 	return out;
 }
 
@@ -263,9 +274,11 @@ static void run_some(struct interp *in)
 	if (unlikely(atomic_load_explicit(&in->flush_wanted, memory_order_relaxed)))
 		blocks_flush(in);
 	if (in->ignored) {
-		if (c->icount - in->ignored_since > in->level_check)
-			in->ignored = 0;
-		stop = MIN(stop, c->icount + in->level_check);
+		stop = MIN(stop, in->ignored_since + in->level_check);
+		if (c->icount >= stop) {
+			in->ignored = 0; /* look again */
+			return;
+		}
 	}
 	if (!must_step(c))
 		out = run_blocks(in, stop, c->wishes);
@@ -316,7 +329,7 @@ enum engine_exit interp_run(struct cpu *c, u64 budget)
 	u64 start = c->icount;
 	enum engine_exit why;
 
-	in->icount_end = budget ? start + budget : ~0ull;
+	in->icount_end = budget ? start + budget : NO_BUDGET;
 	in->ignored = 0;
 	set_running(in, true);
 	why = run_loop(in);

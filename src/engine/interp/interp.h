@@ -24,6 +24,7 @@
 #include "engine/engine.h"
 
 #define BLOCK_INSNS 32
+#define NO_BUDGET ~0ull /* icount_end of a run without a limit */
 #define KEY_DEAD 0xffffu
 
 struct block {
@@ -146,6 +147,9 @@ int step_insn(struct interp *in);
 /* interp.c: what an outcome that is not OUT_DONE asks for; i is the instruction, r[R_RIP] is at it again unless it
  * retired. */
 int interp_outcome(struct interp *in, const struct insn *i, int out);
+
+/* Something that retires nothing was done, and counts against the budget, so that it cannot go on for ever. */
+void interp_count_unretired(struct interp *in);
 
 /* The instruction before i ended a run of b early. Counts what retired and deals with its outcome. */
 int interp_leave_block(struct interp *in, const struct block *b, const struct insn *i, int out);

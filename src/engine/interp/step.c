@@ -101,6 +101,7 @@ int step_insn(struct interp *in)
 		if (rflags & FLAG_TF)
 			event_step(c);
 		event_between_iterations(c, i);
+		interp_count_unretired(in);
 	}
 	return out == OUT_DONE ? OUT_DONE : interp_outcome(in, i, out);
 }

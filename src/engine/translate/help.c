@@ -43,7 +43,8 @@ static const void *go_on(struct translate *t, struct cpu *c)
 	const struct block *b;
 	unsigned skip = 0;
 
-	if (!opt(t, OPT_CROSS) || !nothing_presses(t, c))
+	/* a budget counts what does not retire, and stop does not */
+	if (!opt(t, OPT_CROSS) || t->in.icount_end != NO_BUDGET || !nothing_presses(t, c))
 		return NULL;
 	b = at_hand(t, c);
 	if (!b)
@@ -85,6 +86,7 @@ static struct left retire(struct translate *t, struct cpu *c, const struct insn 
 
 		c->icount += k;
 		c->r[R_RIP] -= i->len;
+		interp_count_unretired(&t->in);
 		event_deliver(c, &e);
 	}
 	code = levels ? NULL : go_on(t, c);
@@ -102,7 +104,7 @@ struct left hand_over(struct cpu *c, u64 at)
 	out = i->exec(c, i);
 	if (likely(!out))
 		return (struct left){ likely(c->block_end) ? OUT_DONE : LEAVE_STOP, at };
-	if (out == OUT_AGAIN && !(c->rflags & FLAG_TF)) {
+	if (out == OUT_AGAIN && !(c->rflags & FLAG_TF) && t->in.icount_end == NO_BUDGET) {
 		out = repeat(c, i);
 		if (!out)
 			return (struct left){ c->block_end ? OUT_DONE : LEAVE_STOP, at };

@@ -55,8 +55,10 @@ static int leave_code(struct interp *in, const struct insn *i, unsigned before, 
 		c->r[R_RIP] -= i->len;
 		c->icount--;
 	}
-	if (out == OUT_AGAIN)
+	if (out == OUT_AGAIN) {
 		event_between_iterations(c, i);
+		interp_count_unretired(in);
+	}
 	if (out)
 		out = interp_outcome(in, i, out);
 	return out == OUT_AGAIN ? OUT_DONE : out;
