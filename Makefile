@@ -126,16 +126,26 @@ test-all:
 fuzz: $(BUILD)/doppel $(FUZZ_BIN) $(LFUZZ_BIN) $(ISA_BIN)
 	@tests/run --build $(BUILD) --fuzz
 
-# ---- figures: doppel beside its peers, interleaved; ROUNDS, ROWS and ENGINES choose ------------------------------------
+# ---- figures: doppel beside its peers, interleaved; ROUNDS, ROWS, ENGINES, PEERS, SUITE and SCALE choose (docs/bench.md) ----
 
-ROUNDS ?= 5
-ROWS   ?= boot,compute
-ENGINES ?= interp
+ROUNDS  ?= 5
+ROWS    ?= boot,compute,suite,nano
+ENGINES ?= interp,translate
+PEERS   ?= bochs,qemu,qemu13,uml
+SUITE   ?= all
+SCALE   ?= 100
 bench:
 	@tools/install-deps --bench
-	@$(MAKE) --no-print-directory all $(BUILD)/bench/compute.elf
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/compute.elf $(BUILD)/bench/nano.elf $(BUILD)/bench/nano
 	@tools/fetch-guest $(GUEST)
-	@bench/run --build $(BUILD) --rounds $(ROUNDS) --rows $(ROWS) --engines $(ENGINES) --json $(BUILD)/bench/results.json
+	@tools/make-initramfs $(GUEST) --root
+	@bench/run --build $(BUILD) --rounds $(ROUNDS) --rows $(ROWS) --engines $(ENGINES) --peers $(PEERS) \
+		--suite-rows $(SUITE) --scale $(SCALE) --json $(BUILD)/bench/results.json
+
+$(BUILD)/bench/nano: bench/nano.c
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -DNATIVE -o $@ $<
 
 $(BUILD)/bench/%.elf: bench/%.c $(KIT)
 	@mkdir -p $(@D)
@@ -180,13 +190,13 @@ help:
 	@echo "make run        install what is missing, build, fetch Debian's kernel, boot it to a shell here"
 	@echo "make test       all tests, at most 20 minutes; make test-all: the long form"
 	@echo "make fuzz       random cases until stopped or after FUZZ_SECONDS"
-	@echo "make bench      times doppel beside QEMU's TCG and Bochs: ROUNDS, ROWS, ENGINES"
+	@echo "make bench      times doppel beside native, QEMU, Bochs and UML: docs/bench.md"
 	@echo "make check      layers, sizes, formatting, warnings of gcc and clang, tests under the sanitizers"
 	@echo "make sanitize   $(BUILD)/asan/doppel"
 	@echo "make install    to PREFIX (default /usr/local)"
 	@echo "make clean      removes $(BUILD)"
 
-.PHONY: all run test test-all fuzz check check-layers check-sizes check-format check-warnings check-sanitizers sanitize install clean help \
+.PHONY: all run bench test test-all fuzz check check-layers check-sizes check-format check-warnings check-sanitizers sanitize install clean help \
 	unit guests tests doppel
 .SUFFIXES:
 .DELETE_ON_ERROR:
