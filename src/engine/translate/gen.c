@@ -165,6 +165,7 @@ static const struct block *gen_member(struct gen *g, const struct block *m)
 
 	for (const struct insn *i = m->insn; i < m->insn + m->n; i++, g->k++) {
 		g->i = g->insn[g->k] = i;
+		g->at[g->k] = g->e.p;
 		g->next += i->len;
 		if (i == &m->insn[m->n - 1])
 			then = following(g, m);
@@ -221,6 +222,7 @@ void gen_block(struct translate *t, struct block *b)
 		gen_fall_through(&g, g.k);
 	}
 	b->cover = (u16)g.next;
+	g.at[g.k] = g.e.p;
 	gen_arms(&g);
 	for (unsigned n = 0; n < g.n_cold; n++)
 		gen_cold(&g, &g.cold[n]);

@@ -57,6 +57,7 @@ struct gen {
 	unsigned first_link, n_arms;
 	struct arm arm[CODE_INSNS];
 	const struct insn *insn[CODE_INSNS];
+	u8 *at[CODE_INSNS + 1]; /* where their code begins, and the rarely taken paths behind the last one */
 	unsigned n_cold;
 	struct cold cold[MAX_COLD];
 };
