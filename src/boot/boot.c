@@ -79,7 +79,8 @@ static int read_modules(struct boot *b, const char *list, bool many, u64 max, st
 
 static int boot_identify(struct boot *b, struct err *e)
 {
-	static int (*const probe[])(struct boot *, struct err *) = { bzimage_probe, multiboot_probe, pvh_probe };
+	static int (*const probe[])(struct boot *, struct err *) = { bzimage_probe, multiboot_probe, multiboot2_probe,
+								     pvh_probe };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(probe); i++) {
 		int ret = probe[i](b, e);
@@ -104,6 +105,7 @@ struct boot *boot_open(const struct boot_request *r, struct err *e)
 		err_set(e, "out of memory");
 		goto fail;
 	}
+	b->entry = r->linux_entry;
 	if (r->firmware) {
 		if (blob_read(&b->kernel, r->firmware, "firmware", FIRMWARE_MAX, e) || firmware_check(b, e))
 			goto fail;
@@ -145,5 +147,7 @@ const char *boot_kind(const struct boot *b)
 
 int boot_load(struct boot *b, struct mem *m, struct cpu *c, const struct boot_map *map, u64 rsdp, struct err *e)
 {
+	if (!b->firmware && services_place(m, map, e))
+		return -1;
 	return b->load(b, m, c, map, rsdp, e);
 }

@@ -26,6 +26,7 @@ struct boot_request {
 	const char *firmware; /* file: a ROM image to be started instead of a kernel; NULL: none */
 	const char *initrd;   /* file, or for multiboot "file args,file args"; NULL: none */
 	const char *append;   /* command line; NULL: empty */
+	unsigned linux_entry; /* of a bzImage: 64, 32, 16; 0: the best it has */
 	u64 memory;	      /* the machine's: no longer file is read to its end; 0: a few GiB */
 };
 

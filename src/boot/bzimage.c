@@ -1,41 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Linux bzImage by the 64-bit boot protocol, or by the 32-bit one where the kernel has no 64-bit entry. Source: the
- * kernel's Documentation/arch/x86/boot.rst and zero-page.rst; field names are theirs.
+ * Linux bzImage by the 64-bit boot protocol, or by the 32-bit one where the kernel has no 64-bit entry, or by the
+ * 16-bit one (bzimage16.c) where it is too old for that or the user wants it. Source: the kernel's
+ * Documentation/arch/x86/boot.rst and zero-page.rst; field names are theirs.
  *
  * Low memory as the kernel finds it:
  *   0x10000 boot_params   0x11000 GDT   0x12000 page tables (4 GiB identity, 2 MiB pages)   0x20000 command line
  */
 #include <stdio.h>
 
-#include "boot/load.h"
+#include "boot/bzimage.h"
 
 enum {
-	HDR_SETUP_SECTS = 0x1f1,
-	HDR_BOOT_FLAG = 0x1fe,
-	HDR_JUMP = 0x201,
-	HDR_MAGIC = 0x202,
-	HDR_VERSION = 0x206,
-	HDR_TYPE_OF_LOADER = 0x210,
-	HDR_LOADFLAGS = 0x211,
-	HDR_CODE32_START = 0x214,
-	HDR_RAMDISK_IMAGE = 0x218,
-	HDR_RAMDISK_SIZE = 0x21c,
-	HDR_CMD_LINE_PTR = 0x228,
-	HDR_INITRD_ADDR_MAX = 0x22c,
-	HDR_KERNEL_ALIGNMENT = 0x230,
-	HDR_RELOCATABLE = 0x234,
-	HDR_XLOADFLAGS = 0x236,
-	HDR_CMDLINE_SIZE = 0x238,
-	HDR_PREF_ADDRESS = 0x258,
-	HDR_INIT_SIZE = 0x260,
 	BP_ACPI_RSDP_ADDR = 0x70,
 	BP_E820_ENTRIES = 0x1e8,
 	BP_E820_TABLE = 0x2d0,
 };
 
-#define MAGIC_HDRS 0x53726448 /* "HdrS" */
-#define LOADED_HIGH 1
-#define XLF_KERNEL_64 1
 #define BOOT_CS 0x10
 #define BOOT_DS 0x18
 #define GPA_PARAMS 0x10000u
@@ -43,13 +23,6 @@ enum {
 #define GPA_TABLES 0x12000u
 #define GPA_CMDLINE 0x20000u
 #define CMDLINE_ROOM 0x10000u
-
-struct bz {
-	u64 setup_size; /* bytes before the protected-mode part */
-	u16 version;
-	bool has64;
-	u64 load, init_size; /* where it goes, and how much from there on it needs at once */
-};
 
 static int bzimage_load(struct boot *b, struct mem *m, struct cpu *c, const struct boot_map *map, u64 rsdp,
 			struct err *e);
@@ -61,6 +34,20 @@ static void bz_read(const struct blob *k, struct bz *z)
 	z->setup_size = ((sects ? sects : 4) + 1) * 512ull;
 	z->version = blob_u16(k, HDR_VERSION);
 	z->has64 = z->version >= 0x20c && (blob_u16(k, HDR_XLOADFLAGS) & XLF_KERNEL_64);
+	z->has32 = z->version >= 0x202 && blob_has(k, 0, z->setup_size) && (k->data[HDR_LOADFLAGS] & LOADED_HIGH);
+}
+
+/* The entry that is used: 64, 32 or 16; 0 with a sentence if the kernel has not the one that was asked for. */
+static unsigned bz_entry(const struct boot *b, const struct bz *z, struct err *e)
+{
+	if (!b->entry)
+		return z->has64 ? 64 : z->has32 ? 32 : 16;
+	if ((b->entry == 64 && !z->has64) || (b->entry == 32 && !z->has32)) {
+		err_set(e, "the Linux kernel '%.200s' (boot protocol %u.%02u) has no %u-bit entry", b->kernel.name,
+			z->version >> 8, z->version & 0xff, b->entry);
+		return 0;
+	}
+	return b->entry;
 }
 
 int bzimage_probe(struct boot *b, struct err *e)
@@ -71,26 +58,29 @@ int bzimage_probe(struct boot *b, struct err *e)
 	if (blob_u16(k, HDR_BOOT_FLAG) != 0xaa55 || blob_u32(k, HDR_MAGIC) != MAGIC_HDRS)
 		return 0;
 	bz_read(k, &z);
-	if (z.version < 0x202)
-		return err_set(e, "'%.200s' speaks Linux boot protocol %u.%02u; doppel needs 2.02 or later", k->name,
+	if (z.version < 0x200)
+		return err_set(e, "'%.200s' speaks Linux boot protocol %u.%02u; doppel needs 2.00 or later", k->name,
 			       z.version >> 8, z.version & 0xff);
-	if (!blob_has(k, 0, z.setup_size + 0x400))
+	if (!blob_has(k, 0, z.setup_size + 1) || (z.has32 && !blob_has(k, 0, z.setup_size + 0x400)))
 		return err_set(e, "the Linux kernel '%.200s' is truncated: %llu bytes, shorter than its own setup code",
 			       k->name, (unsigned long long)k->size);
-	if (!(k->data[HDR_LOADFLAGS] & LOADED_HIGH))
-		return err_set(e, "'%.200s' is a zImage, loaded below 1 MiB; doppel loads bzImages only", k->name);
 	/* syssize counts 16-byte paragraphs; the file may be longer (signatures), never much shorter. */
-	if (blob_u32(k, 0x1f4) * 16ull > k->size - z.setup_size + 512)
+	if (z.version >= 0x204 && blob_u32(k, HDR_SYSSIZE) * 16ull > k->size - z.setup_size + 512)
 		return err_set(e, "the Linux kernel '%.200s' is truncated: %llu bytes of %llu", k->name,
 			       (unsigned long long)k->size,
-			       (unsigned long long)(z.setup_size + blob_u32(k, 0x1f4) * 16ull));
-	b->kind = z.has64 ? "Linux bzImage, 64-bit entry" : "Linux bzImage, 32-bit entry";
+			       (unsigned long long)(z.setup_size + blob_u32(k, HDR_SYSSIZE) * 16ull));
+	z.entry = bz_entry(b, &z, e);
+	if (!z.entry)
+		return -1;
+	b->kind = z.entry == 64	  ? "Linux bzImage, 64-bit entry"
+		  : z.entry == 32 ? "Linux bzImage, 32-bit entry"
+				  : "Linux kernel, 16-bit entry";
 	b->load = bzimage_load;
 	return 1;
 }
 
 /* Relocatable kernels go where they prefer, if there is memory, else to the first aligned place above 1 MiB. */
-static int bz_place(const struct blob *k, struct mem *m, struct bz *z, struct err *e)
+int bzimage_place(const struct blob *k, struct mem *m, struct bz *z, struct err *e)
 {
 	u64 size = k->size - z->setup_size, align, pref;
 
@@ -115,12 +105,7 @@ static int bz_place(const struct blob *k, struct mem *m, struct bz *z, struct er
 	return 0;
 }
 
-static void put(u8 *page, unsigned off, u64 val, unsigned size)
-{
-	memcpy(page + off, &val, size);
-}
-
-static int bz_initrd(struct boot *b, struct mem *m, const struct bz *z, u8 *params, struct err *e)
+int bzimage_initrd(struct boot *b, struct mem *m, const struct bz *z, u8 *params, struct err *e)
 {
 	const struct blob *rd = &b->module[0].file;
 	u64 top, max = z->version >= 0x203 ? blob_u32(&b->kernel, HDR_INITRD_ADDR_MAX) : 0x37ffffff, at;
@@ -136,8 +121,8 @@ static int bz_initrd(struct boot *b, struct mem *m, const struct bz *z, u8 *para
 		    "give the machine more memory with --memory",
 		    rd->name, (unsigned long long)rd->size, (unsigned long long)(z->load + z->init_size),
 		    (unsigned long long)top);
-	put(params, HDR_RAMDISK_IMAGE, at, 4);
-	put(params, HDR_RAMDISK_SIZE, rd->size, 4);
+	bz_put(params, HDR_RAMDISK_IMAGE, at, 4);
+	bz_put(params, HDR_RAMDISK_SIZE, rd->size, 4);
 	return load_bytes(m, at, rd->data, rd->size, "the initrd", e);
 }
 
@@ -148,7 +133,7 @@ static int bz_cmdline(struct boot *b, struct mem *m, const struct bz *z, u8 *par
 	if (len > MIN(max, CMDLINE_ROOM - 1))
 		return err_set(e, "--append is %llu characters long; this kernel takes %llu", (unsigned long long)len,
 			       (unsigned long long)MIN(max, CMDLINE_ROOM - 1));
-	put(params, HDR_CMD_LINE_PTR, GPA_CMDLINE, 4);
+	bz_put(params, HDR_CMD_LINE_PTR, GPA_CMDLINE, 4);
 	return load_bytes(m, GPA_CMDLINE, b->append, len + 1, "the command line", e);
 }
 
@@ -156,9 +141,9 @@ static void bz_map(const struct boot_map *map, u8 *params)
 {
 	params[BP_E820_ENTRIES] = (u8)map->n;
 	for (unsigned i = 0; i < map->n; i++) {
-		put(params, BP_E820_TABLE + i * 20, map->e[i].addr, 8);
-		put(params, BP_E820_TABLE + i * 20 + 8, map->e[i].size, 8);
-		put(params, BP_E820_TABLE + i * 20 + 16, map->e[i].type, 4);
+		bz_put(params, BP_E820_TABLE + i * 20, map->e[i].addr, 8);
+		bz_put(params, BP_E820_TABLE + i * 20 + 8, map->e[i].size, 8);
+		bz_put(params, BP_E820_TABLE + i * 20 + 16, map->e[i].type, 4);
 	}
 }
 
@@ -170,10 +155,10 @@ static int bz_params(struct boot *b, struct mem *m, const struct bz *z, const st
 
 	memcpy(params + HDR_SETUP_SECTS, b->kernel.data + HDR_SETUP_SECTS, MIN(hdr_end, 0x290u) - HDR_SETUP_SECTS);
 	params[HDR_TYPE_OF_LOADER] = 0xff; /* undefined loader */
-	put(params, HDR_CODE32_START, z->load, 4);
-	put(params, BP_ACPI_RSDP_ADDR, rsdp, 8);
+	bz_put(params, HDR_CODE32_START, z->load, 4);
+	bz_put(params, BP_ACPI_RSDP_ADDR, rsdp, 8);
 	bz_map(map, params);
-	if (bz_cmdline(b, m, z, params, e) || bz_initrd(b, m, z, params, e))
+	if (bz_cmdline(b, m, z, params, e) || bzimage_initrd(b, m, z, params, e))
 		return -1;
 	return load_bytes(m, GPA_PARAMS, params, sizeof(params), "boot_params", e);
 }
@@ -210,14 +195,17 @@ static int bzimage_load(struct boot *b, struct mem *m, struct cpu *c, const stru
 	struct bz z;
 
 	bz_read(&b->kernel, &z);
-	if (bz_place(&b->kernel, m, &z, e) || bz_params(b, m, &z, map, rsdp, e) || bz_tables(m, e) ||
+	z.entry = bz_entry(b, &z, e);
+	if (z.entry == 16)
+		return bzimage_load16(b, m, c, &z, e);
+	if (!z.entry || bzimage_place(&b->kernel, m, &z, e) || bz_params(b, m, &z, map, rsdp, e) || bz_tables(m, e) ||
 	    load_bytes(m, z.load, b->kernel.data + z.setup_size, b->kernel.size - z.setup_size, "the kernel", e))
 		return -1;
-	if (z.has64)
+	if (z.entry == 64)
 		state_flat64(c, BOOT_CS, BOOT_DS, GPA_TABLES, z.load + 0x200);
 	else
 		state_flat32(c, BOOT_CS, BOOT_DS, z.load);
-	c->gdtr = (struct dtable){ GPA_GDT + (z.has64 ? 0 : 32), 31 };
+	c->gdtr = (struct dtable){ GPA_GDT + (z.entry == 64 ? 0 : 32), 31 };
 	c->r[RSI] = GPA_PARAMS;
 	return 0;
 }

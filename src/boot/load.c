@@ -145,13 +145,16 @@ int load_zero(struct mem *m, u64 gpa, u64 len, const char *what, struct err *e)
 enum {
 	ATTR_CODE32 = SEG_A | SEG_R | SEG_CODE | SEG_S | SEG_P | SEG_D | SEG_G,
 	ATTR_CODE64 = SEG_A | SEG_R | SEG_CODE | SEG_S | SEG_P | SEG_L | SEG_G,
+	ATTR_DATA_16 = SEG_A | SEG_W | SEG_S | SEG_P,
 	ATTR_DATA = SEG_A | SEG_W | SEG_S | SEG_P | SEG_D | SEG_G,
 };
 
 static void state_flat(struct cpu *c, u16 code_sel, u16 data_sel, u16 code_attr, u64 entry)
 {
 	for (unsigned i = 0; i < NR_SEGS; i++)
-		c->seg[i] = (struct seg){ .sel = data_sel, .attr = ATTR_DATA, .limit = 0xffffffff };
+		c->seg[i] = (struct seg){ .sel = data_sel,
+					  .attr = code_attr == ATTR_DATA_16 ? ATTR_DATA_16 : ATTR_DATA,
+					  .limit = 0xffffffff };
 	c->seg[SEG_CS] = (struct seg){ .sel = code_sel, .attr = code_attr, .limit = 0xffffffff };
 	c->ldtr = (struct seg){ .attr = SEG_P | SYS_LDT, .limit = 0xffff };
 	c->tr = (struct seg){ .attr = SEG_P | SYS_TSS32_BUSY, .limit = 0x67 };
@@ -167,6 +170,21 @@ void state_flat32(struct cpu *c, u16 code_sel, u16 data_sel, u64 entry)
 	c->cr4 = 0;
 	c->efer = 0;
 	state_flat(c, code_sel, data_sel, ATTR_CODE32, entry);
+	cpu_update_mode(c);
+}
+
+void state_real(struct cpu *c, u16 cs, u16 ip, u16 data_seg, u16 sp)
+{
+	c->cr0 = CR0_ET;
+	c->cr4 = 0;
+	c->efer = 0;
+	state_flat(c, cs, data_seg, ATTR_DATA_16, ip);
+	for (unsigned i = 0; i < NR_SEGS; i++) {
+		c->seg[i].base = (u32)c->seg[i].sel << 4;
+		c->seg[i].limit = 0xffff;
+	}
+	c->r[RSP] = sp;
+	c->idtr = (struct dtable){ .base = 0, .limit = 0x3ff };
 	cpu_update_mode(c);
 }
 
