@@ -300,7 +300,8 @@ static int do_nmi(struct monitor *m, const char *arg, FILE *out, struct err *e)
 {
 	(void)arg;
 	(void)e;
-	vcpu_post(m->cfg.vm->vcpu[0], ATT_NMI);
+	cpu_post_nmi(m->cfg.vm->vcpu[0]->cpu);
+	vcpu_post(m->cfg.vm->vcpu[0], 0);
 	fputs("an NMI was sent", out);
 	return 0;
 }
