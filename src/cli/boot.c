@@ -151,17 +151,14 @@ static int run(struct session *s, struct err *e)
 		return cli_fail(e);
 	if (s->gdb && gdb_start(s->gdb, s->vm, e))
 		return cli_fail(e);
-	if (s->o.named && open_control(s, e))
+	if (s->o.named && !s->o.vm.deterministic && open_control(s, e))
 		return cli_fail(e);
 	say_hello(s);
 	signals_on_stop(on_signal, s->vm);
 	status = vm_run(s->vm, e);
 	signals_on_stop(NULL, NULL);
-<<<<<<< Updated upstream
 	control_stop(s->control);
-=======
 	repeat_tell(&s->o, s->vm);
->>>>>>> Stashed changes
 	audit(s);
 	if (status == STATUS_FAILURE)
 		log_msg(LOG_ERROR, "%s", s->vm->why);
@@ -193,12 +190,9 @@ int boot_main(int argc, char **argv)
 		stats_print(s.vm, s.o.stats, stderr);
 	gdb_free(s.gdb, status);
 	vm_free(s.vm);
-<<<<<<< Updated upstream
 	snap_close(s.snap);
-=======
 	if (repeat_close(&s.o, &e))
 		status = cli_fail(&e);
->>>>>>> Stashed changes
 	trace_free(s.trace);
 	symbols_free(s.symbols);
 	return status;

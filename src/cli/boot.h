@@ -19,27 +19,21 @@ struct boot_options {
 	bool quiet, help, wait, audit_tlb;
 	int verbose;
 	const char *trace, *trace_file, *symbols;
-	int gdb_port;	/* 0: no gdb */
-<<<<<<< Updated upstream
-	const char *load; /* a snapshot */
-	u64 given;	  /* options that were given, by number */
-=======
-	const char *record, *replay;	/* files */
->>>>>>> Stashed changes
+	int gdb_port;		     /* 0: no gdb */
+	const char *load;	     /* a snapshot */
+	u64 given;		     /* options that were given, by number */
+	const char *record, *replay; /* files */
 };
 
 /* -1 with a sentence. */
 int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err *e);
-<<<<<<< Updated upstream
-/* --load: what the snapshot says of the machine, where no option does. */
-void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape);
-=======
 /* repeat.c: what --record, --replay and --engine-switch-every come to. -1 with a sentence. */
 int repeat_check(const struct boot_options *o, struct err *e);
-int repeat_open(struct boot_options *o, struct err *e);	/* chooses the engine, too */
+int repeat_open(struct boot_options *o, struct err *e); /* chooses the engine, too */
 void repeat_tell(const struct boot_options *o, const struct vm *vm);
 int repeat_close(struct boot_options *o, struct err *e);
->>>>>>> Stashed changes
+/* --load: what the snapshot says of the machine, where no option does. */
+void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape);
 /* All counters of a machine that has ended. */
 void stats_print(const struct vm *vm, enum stats_form form, FILE *f);
 

@@ -292,11 +292,6 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_WAIT:
 		o->wait = true;
 		return 0;
-<<<<<<< Updated upstream
-	case OPT_LOAD:
-		o->load = val;
-		return 0;
-=======
 	case OPT_RECORD:
 		o->record = val;
 		return 0;
@@ -305,7 +300,9 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return 0;
 	case OPT_ENGINE_SWITCH:
 		return option_u64(name, val, 1, 1ull << 40, &o->vm.switch_every, e);
->>>>>>> Stashed changes
+	case OPT_LOAD:
+		o->load = val;
+		return 0;
 	case OPT_HELP:
 		o->help = true;
 		return 0;

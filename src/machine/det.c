@@ -27,8 +27,8 @@
 
 #define QUANTUM 32768 /* instructions: a translator needs room to be worth it, and a timer may be so much late */
 #define QUANTUM_MIN 2048
-#define ACCESS_NS 250 /* of a device register: what a board's take */
-#define LOOK_EVERY 16 /* turns */
+#define ACCESS_NS 1000 /* of a device register: what one on an ISA bus takes */
+#define LOOK_EVERY 16  /* turns */
 #define BEHIND_WAIT_NS 100000000
 
 /* ---- time ---------------------------------------------------------------------------------------------------------

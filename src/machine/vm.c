@@ -264,13 +264,9 @@ static int vm_build(struct vm *vm, struct err *e)
 	vm_fill_ops(vm);
 	if (vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) || vm_add_board(vm, e))
 		return -1;
-<<<<<<< Updated upstream
-	return vm->cfg.loaded ? 0 : vm_load(vm, e);
-=======
-	if (vm_load(vm, e))
+	if (!vm->cfg.loaded && vm_load(vm, e))
 		return -1;
 	return vm->cfg.deterministic ? det_built(vm, e) : 0;
->>>>>>> Stashed changes
 }
 
 struct vm *vm_new(const struct vm_config *cfg, struct err *e)
@@ -415,6 +411,7 @@ static void vm_io_loop(struct vm *vm, struct err *e)
 
 static int vm_run_deterministic(struct vm *vm, struct err *e)
 {
+	vm->began_ns = clock_ns(&vm->clock);
 	det_run(vm, e);
 	vm->run_ns = clock_ns(&vm->det.real);
 	return atomic_load(&vm->status);
@@ -424,12 +421,9 @@ int vm_run(struct vm *vm, struct err *e)
 {
 	int ret = 0;
 
-<<<<<<< Updated upstream
-	vm->began_ns = clock_ns(&vm->clock);
-=======
 	if (vm->cfg.deterministic)
 		return vm_run_deterministic(vm, e);
->>>>>>> Stashed changes
+	vm->began_ns = clock_ns(&vm->clock);
 	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0); /* the vCPU threads inherit it */
 	for (unsigned i = 0; i < vm->nr_vcpus && !ret; i++)
 		ret = vcpu_start(vm->vcpu[i], e);

@@ -140,12 +140,8 @@ struct vm {
 	atomic_int signal_seen;
 	atomic_bool ended;
 	atomic_int status;
-<<<<<<< Updated upstream
-	char why[200];			/* the end in words; written once, before ended */
-	u64 began_ns;			/* VM clock when vm_run() began: not 0 after a snapshot */
-=======
 	char why[300];			/* the end in words; written once, before ended */
->>>>>>> Stashed changes
+	u64 began_ns;			/* VM clock when vm_run() began: not 0 after a snapshot */
 	u64 resets, run_ns;
 };
 
