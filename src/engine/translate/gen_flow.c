@@ -22,7 +22,7 @@ void gen_lookup(struct gen *g)
 static void gen_jump(struct gen *g)
 {
 	if (gen_long64(g) && gen_opt(g, OPT_LOOKUP) && gen_opt(g, OPT_JUMPS)) {
-		emit_jump(&g->e, CC_ALWAYS, g->t->jump);
+		thunks_jump(g->t, &g->e);
 		return;
 	}
 	emit_store(&g->e, guest_at(R_RIP), H_R15);

@@ -143,20 +143,14 @@ static void make_jump_slot(struct emit *e)
 }
 _Static_assert(sizeof(struct jump) == 16, "a slot is scaled by 2 and 8");
 
-/* R15 is the 64-bit address to go to: by the table of jumps, else as make_lookup(). */
-static void make_jump(struct translate *t, struct emit *e)
+void thunks_jump(struct translate *t, struct emit *e)
 {
-	u8 *miss;
-
-	t->jump = e->p;
 	make_jump_slot(e);
 	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R14, offsetof(struct jump, tag)));
-	miss = emit_forward(e, CC_NE);
+	emit_jump(e, CC_NE, t->jump);
 	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
 	emit_store(e, guest(R_RIP), H_R15);
 	emit_rm(e, 4, 0xff, 4, mem(H_R14, offsetof(struct jump, code))); /* jmp [code] */
-	emit_patch(miss, e->p);
-	emit_store(e, guest(R_RIP), H_R15);
 }
 
 /* As links_note_jump() for the block R15 at r[R_RIP], and on to its code; *miss if it has none. Where addresses have 57
@@ -265,7 +259,8 @@ void thunks_make(struct translate *t)
 	t->cold = e.p;
 	make_leave_for(t, &e, LEAVE_LOOKUP);
 	make_missing(t, &e);
-	make_jump(t, &e);
+	t->jump = e.p;
+	emit_store(&e, guest(R_RIP), H_R15);
 	t->lookup = e.p;
 	make_lookup(t, &e, false);
 	t->lookup32 = e.p;

@@ -134,6 +134,10 @@ void live_make(struct translate *t, struct emit *e);
 /* What each block begins with: leaves for `out` if something presses. */
 void thunks_look(struct emit *e, const u8 *out);
 
+/* On to the 64-bit address in R15: by the recent jumps, else by lookup. At each place, so that the host's branch
+ * predictor tells them apart. */
+void thunks_jump(struct translate *t, struct emit *e);
+
 /* links.c: jumps between blocks. */
 int links_init(struct translate *t);
 void links_free(struct translate *t);
