@@ -23,6 +23,7 @@ struct verify {
 	unsigned n;
 	struct written w[WRITES];
 	const struct cpu_ops *real;
+	struct tlbe *tlb;
 	struct cpu_ops ops;
 	struct cpu before, expected;
 	struct tlbe never[TLB_SIZE]; /* so that each access comes to ops */
@@ -44,9 +45,14 @@ static int refuse(struct cpu *c)
 /* RAM of size bytes that may be accessed so, or NULL. */
 static u8 *ram(struct cpu *c, u64 lin, unsigned size, unsigned acc)
 {
+	u8 *p;
+
 	if ((lin & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (acc & ACC_SYS))
 		return NULL;
-	return of(c)->real->page(c, lin, acc & (ACC_W | ACC_RMW));
+	c->tlb = of(c)->tlb;
+	p = of(c)->real->page(c, lin, acc & (ACC_W | ACC_RMW));
+	c->tlb = of(c)->never;
+	return p;
 }
 
 static int note_load(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc)
@@ -209,8 +215,6 @@ static void undo(struct verify *v)
 
 bool verify_prepare(struct verify *v, struct cpu *c, struct block *b)
 {
-	struct tlbe *tlb = c->tlb;
-
 	if (--v->left)
 		return false;
 	v->left = v->every;
@@ -227,10 +231,11 @@ bool verify_prepare(struct verify *v, struct cpu *c, struct block *b)
 	v->ops.cmpxchg = note_cmpxchg;
 	copy(&v->before, c);
 	c->ops = &v->ops;
+	v->tlb = c->tlb;
 	c->tlb = v->never;
 	run(c, b);
 	c->ops = v->real;
-	c->tlb = tlb;
+	c->tlb = v->tlb;
 	copy(&v->expected, c);
 	undo(v);
 	copy(c, &v->before);
