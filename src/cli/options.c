@@ -62,6 +62,14 @@ static int set_cpus(struct boot_options *o, const char *name, const char *val, s
 	return 0;
 }
 
+static int set_linux_entry(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	o->vm.boot.linux_entry = (unsigned)atoi(val);
+	if (!strcmp(val, "64") || !strcmp(val, "32") || !strcmp(val, "16"))
+		return 0;
+	return err_set(e, "--%s does not take '%.100s': give 64, 32 or 16", name, val);
+}
+
 static bool chardev_known(const char *val)
 {
 	return !strcmp(val, "stdio") || !strcmp(val, "none") || !strcmp(val, "pty") ||
@@ -200,15 +208,6 @@ static int check_list(const char *name, const char *val, const char *const *know
 	}
 }
 
-static int set_audit(struct boot_options *o, const char *val, struct err *e)
-{
-	static const char *const known[] = { "tlb", "blocks" };
-
-	o->audit_tlb = strstr(val, "tlb");
-	o->audit_blocks = strstr(val, "blocks");
-	return check_list("--audit", val, known, ARRAY_SIZE(known), e);
-}
-
 static int set_verify(struct boot_options *o, const char *name, const char *val, struct err *e)
 {
 	if (strncmp(val, "1/", 2))
@@ -239,6 +238,15 @@ static int check_translate(const struct boot_options *o, struct err *e)
 	return 0;
 }
 
+static int set_audit(struct boot_options *o, const char *val, struct err *e)
+{
+	static const char *const known[] = { "tlb", "blocks" };
+
+	o->audit_tlb = strstr(val, "tlb");
+	o->audit_blocks = strstr(val, "blocks");
+	return check_list("--audit", val, known, ARRAY_SIZE(known), e);
+}
+
 static int set_option(void *opaque, int id, const char *name, const char *val, struct err *e)
 {
 	struct boot_options *o = opaque;
@@ -261,6 +269,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_APPEND:
 		o->vm.boot.append = val;
 		return 0;
+	case OPT_LINUX_ENTRY:
+		return set_linux_entry(o, name, val, e);
 	case OPT_MEMORY:
 		return set_memory(o, name, val, e);
 	case OPT_CPUS:
@@ -307,16 +317,6 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return 0;
 	case OPT_OPT:
 		return opts_parse(val, &o->vm.engine_options.opts, e);
-	case OPT_AUDIT:
-		return set_audit(o, val, e);
-	case OPT_TRACE:
-		o->trace = val;
-		return 0;
-	case OPT_TRACE_FILE:
-		o->trace_file = val;
-		return 0;
-	case OPT_SYMBOLS:
-		o->symbols = val;
 	case OPT_VERIFY:
 		return set_verify(o, name, val, e);
 	case OPT_DUMP:
@@ -327,6 +327,16 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_PERF_MAP:
 		o->vm.engine_options.perf_map = true;
 		return 0;
+	case OPT_AUDIT:
+		return set_audit(o, val, e);
+	case OPT_TRACE:
+		o->trace = val;
+		return 0;
+	case OPT_TRACE_FILE:
+		o->trace_file = val;
+		return 0;
+	case OPT_SYMBOLS:
+		o->symbols = val;
 		return 0;
 	case OPT_GDB:
 		return set_gdb(o, name, val, e);
