@@ -40,14 +40,9 @@ for args in "--firmware $TMPDIR/short" "--firmware $bios --kernel $bios" "--firm
 done
 
 # U-Boot's package is for many boards: only fetched.
-uboot=build/guest/u-boot
-if [ ! -s $uboot/u-boot.rom ] && mkdir -p $uboot &&
-	(cd "$TMPDIR" && apt-get download -q -o APT::Sandbox::User=root u-boot-qemu) >/dev/null 2>&1; then
-	dpkg-deb -x "$TMPDIR"/u-boot-qemu*.deb "$TMPDIR/u-boot" &&
-		cp "$TMPDIR/u-boot/usr/lib/u-boot/qemu-x86_64/u-boot.rom" $uboot/
-fi
-if [ -s $uboot/u-boot.rom ]; then
-	until_said "Hit any key to stop autoboot" 120 --firmware $uboot/u-boot.rom
+packages=build/guest/packages
+if tools/fetch-package $packages u-boot-qemu 2>"$TMPDIR/err"; then
+	until_said "Hit any key to stop autoboot" 120 --firmware $packages/u-boot-qemu/usr/lib/u-boot/qemu-x86_64/u-boot.rom
 	grep -qa "DRAM:  512 MiB" "$TMPDIR/out" || fail "U-Boot does not find the memory"
 else
 	echo "U-Boot could not be fetched"
