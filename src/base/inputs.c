@@ -569,7 +569,7 @@ int inputs_close(struct inputs *in, struct err *e)
 
 	if (!in)
 		return 0;
-	bad = !in->replaying && in->file && (fflush(in->file) || ferror(in->file));
+	bad = !in->replaying && !in->wrong[0] && in->file && (fflush(in->file) || ferror(in->file));
 	if (bad)
 		err_errno(e, "cannot write %.200s", in->path);
 	free_inputs(in);

@@ -65,7 +65,7 @@ struct inputs *inputs_replay(const char *path, struct err *e);
 struct inputs *inputs_follow(struct inputs *leader, struct err *e);
 /* From the beginning again, of what was recorded: a second run of it. in itself records no more. */
 void inputs_rewind(struct inputs *in);
-/* 0, or -1 when not all could be written. */
+/* 0, or -1 when not all could be written and inputs_wrong() did not say so yet. */
 int inputs_close(struct inputs *in, struct err *e);
 
 bool inputs_replaying(const struct inputs *in);

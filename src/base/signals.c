@@ -79,6 +79,7 @@ void signals_init(void)
 	}
 	sigaction(SIGCONT, &cont, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a write to an image then fails, which the guest hears of */
 	atexit(restore_terminal);
 }
 

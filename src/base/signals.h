@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-/* Once, before threads are made. Also ignores SIGPIPE. */
+/* Once, before threads are made. Also ignores SIGPIPE and SIGXFSZ. */
 void signals_init(void);
 /* From now on the terminal fd goes back to `cooked` when the process ends, however it ends short of SIGKILL, and to
  * `raw` when it is continued after a stop. cooked NULL: restores now and forgets. */

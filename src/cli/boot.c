@@ -96,10 +96,21 @@ static void say_hello(const struct session *s)
 		s->o.load ? "from a snapshot" : boot_kind(vm->boot));
 }
 
+static void audit_blocks(const struct vm *vm)
+{
+	unsigned wrong = 0;
+
+	for (unsigned i = 0; i < vm->nr_vcpus && vm->cfg.engine->audit; i++)
+		wrong += vm->cfg.engine->audit(vm->vcpu[i]->cpu);
+	log_msg(LOG_ERROR, "audit blocks: %u differ from memory", wrong);
+}
+
 static void audit(const struct session *s)
 {
 	unsigned wrong = 0;
 
+	if (s->o.audit_blocks)
+		audit_blocks(s->vm);
 	if (!s->o.audit_tlb)
 		return;
 	for (unsigned i = 0; i < s->vm->nr_vcpus; i++)

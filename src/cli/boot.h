@@ -16,7 +16,7 @@ struct boot_options {
 	char debugcon[512];
 	unsigned nr_serial;
 	enum stats_form stats;
-	bool quiet, help, wait, audit_tlb;
+	bool quiet, help, wait, audit_tlb, audit_blocks;
 	int verbose;
 	const char *trace, *trace_file, *symbols;
 	int gdb_port;		     /* 0: no gdb */

@@ -62,6 +62,14 @@ static int set_cpus(struct boot_options *o, const char *name, const char *val, s
 	return 0;
 }
 
+static int set_linux_entry(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	o->vm.boot.linux_entry = (unsigned)atoi(val);
+	if (!strcmp(val, "64") || !strcmp(val, "32") || !strcmp(val, "16"))
+		return 0;
+	return err_set(e, "--%s does not take '%.100s': give 64, 32 or 16", name, val);
+}
+
 static bool chardev_known(const char *val)
 {
 	return !strcmp(val, "stdio") || !strcmp(val, "none") || !strcmp(val, "pty") ||
@@ -200,11 +208,42 @@ static int check_list(const char *name, const char *val, const char *const *know
 	}
 }
 
+static int set_verify(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	if (strncmp(val, "1/", 2))
+		return err_set(e, "--%s does not take '%.100s': give 1/N", name, val);
+	return option_u64(name, val + 2, 1, 1ull << 40, &o->vm.engine_options.verify, e);
+}
+
+static int set_dump(struct boot_options *o, const char *val, struct err *e)
+{
+	static const char *const known[] = { "blocks" };
+
+	if (!o->vm.engine_options.dump_blocks)
+		o->vm.engine_options.dump_blocks = "";
+	return check_list("--dump", val, known, ARRAY_SIZE(known), e);
+}
+
+/* What only translated code has. */
+static int check_translate(const struct boot_options *o, struct err *e)
+{
+	const struct engine_options *t = &o->vm.engine_options;
+	const char *what = t->verify ? "--verify" : t->dump_blocks ? "--dump" : t->perf_map ? "--perf-map" : NULL;
+
+	if (what && strcmp(o->engine, "translate"))
+		return err_set(e, "%s is about translated code: give --engine translate", what);
+	if (t->verify && o->vm.cpus > 1)
+		return err_set(e,
+			       "--verify compares two runs of a block, which other CPUs would disturb: give --cpus 1");
+	return 0;
+}
+
 static int set_audit(struct boot_options *o, const char *val, struct err *e)
 {
-	static const char *const known[] = { "tlb" };
+	static const char *const known[] = { "tlb", "blocks" };
 
-	o->audit_tlb = true;
+	o->audit_tlb = strstr(val, "tlb");
+	o->audit_blocks = strstr(val, "blocks");
 	return check_list("--audit", val, known, ARRAY_SIZE(known), e);
 }
 
@@ -230,6 +269,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_APPEND:
 		o->vm.boot.append = val;
 		return 0;
+	case OPT_LINUX_ENTRY:
+		return set_linux_entry(o, name, val, e);
 	case OPT_MEMORY:
 		return set_memory(o, name, val, e);
 	case OPT_CPUS:
@@ -276,6 +317,16 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return 0;
 	case OPT_OPT:
 		return opts_parse(val, &o->vm.engine_options.opts, e);
+	case OPT_VERIFY:
+		return set_verify(o, name, val, e);
+	case OPT_DUMP:
+		return set_dump(o, val, e);
+	case OPT_DUMP_FILE:
+		o->vm.engine_options.dump_blocks = val;
+		return 0;
+	case OPT_PERF_MAP:
+		o->vm.engine_options.perf_map = true;
+		return 0;
 	case OPT_AUDIT:
 		return set_audit(o, val, e);
 	case OPT_TRACE:
@@ -401,7 +452,7 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 			       o->trace_file);
 	if (o->wait && !o->gdb_port)
 		return err_set(e, "--wait waits for gdb: give --gdb as well");
-	return check_one_stdio(o, e) || repeat_check(o, e) ? -1 : 0;
+	return check_one_stdio(o, e) || check_translate(o, e) || repeat_check(o, e) ? -1 : 0;
 }
 
 void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape)

@@ -46,6 +46,23 @@ static double mips(const struct figures *f)
 	return f->vcpu_s > 0 ? (double)f->n[CNT_INSNS] / f->vcpu_s / 1e6 : 0;
 }
 
+/* The instructions that engines left to the library most. */
+static void add_row(void *opaque, const char *mnemonic, u64 n)
+{
+	json_array_append_new(opaque, json_pack("{s:s, s:I}", "instruction", mnemonic, "count", (json_int_t)n));
+}
+
+static void print_row(void *opaque, const char *mnemonic, u64 n)
+{
+	fprintf(opaque, "  %-20s %18llu\n", mnemonic, (unsigned long long)n);
+}
+
+static void report(const struct vm *vm, engine_report_fn *fn, void *opaque)
+{
+	for (unsigned i = 0; i < vm->nr_vcpus && vm->cfg.engine->report; i++)
+		vm->cfg.engine->report(vm->vcpu[i]->cpu, fn, opaque);
+}
+
 static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
 {
 	json_t *counters = json_object(), *root;
@@ -59,6 +76,12 @@ static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
 	if (f->n[CNT_INSNS])
 		json_object_set_new(root, "mips", json_real(mips(f)));
 	json_object_set_new(root, "resets", json_integer((json_int_t)vm->resets));
+	if (vm->cfg.engine->report) {
+		json_t *rows = json_array();
+
+		report(vm, add_row, rows);
+		json_object_set_new(root, "handed_over", rows);
+	}
 	json_dumpf(root, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	fputc('\n', out);
 	json_decref(root);
@@ -86,6 +109,10 @@ static void print_text(const struct vm *vm, const struct figures *f, FILE *out)
 		group = name;
 		group_len = len;
 		fprintf(out, "%-22s %18llu  %s\n", name, (unsigned long long)f->n[c], counter_text(c));
+	}
+	if (f->n[CNT_HANDED_OVER]) {
+		fprintf(out, "\nexecuted by the library from translated code:\n");
+		report(vm, print_row, out);
 	}
 }
 

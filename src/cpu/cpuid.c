@@ -87,14 +87,14 @@ static u32 xsave_compacted(const struct cpuid_model *m, u64 mask)
 static void fill_topology(const struct cpu *c, u32 sub, u32 out[4])
 {
 	out[ECX] |= sub & 0xff;
-	out[EDX] = c->lapic.id;
+	out[EDX] = c->index;
 }
 
 static void fill_dynamic(const struct cpu *c, u32 leaf, u32 sub, u32 out[4])
 {
 	switch (leaf) {
 	case 1:
-		out[EBX] |= c->lapic.id << 24;
+		out[EBX] |= c->index << 24;
 		if (c->cr4 & CR4_OSXSAVE)
 			out[ECX] |= 1u << 27;
 		if (!(c->apic_base & APIC_BASE_EN))
@@ -121,8 +121,8 @@ static void fill_dynamic(const struct cpu *c, u32 leaf, u32 sub, u32 out[4])
 			out[EDX] &= ~(1u << 11);
 		break;
 	case 0x8000001e:
-		out[EAX] = c->lapic.id;
-		out[EBX] |= c->lapic.id & 0xff;
+		out[EAX] = c->index;
+		out[EBX] |= c->index & 0xff;
 		break;
 	}
 }

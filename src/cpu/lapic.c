@@ -365,10 +365,13 @@ bool lapic_base_write(struct cpu *c, u64 val)
 	if ((val & ~valid) || !transition_allowed(old, val))
 		return false;
 	__atomic_store_n(&c->apic_base, val, __ATOMIC_RELAXED);
+	/* an id written in xAPIC mode is forgotten: off and on is a power-up, and x2APIC ids cannot be changed */
+	if ((old ^ val) & (APIC_BASE_EN | APIC_BASE_X2))
+		__atomic_store_n(&c->lapic.id, c->index, __ATOMIC_RELAXED);
 	if ((old ^ val) & APIC_BASE_EN)
 		lapic_reset(c, true);
 	else if (lapic_x2(c) && !(old & APIC_BASE_X2))
-		__atomic_store_n(&c->lapic.ldr, (c->lapic.id >> 4) << 16 | 1u << (c->lapic.id & 15), __ATOMIC_RELAXED);
+		__atomic_store_n(&c->lapic.ldr, (c->index >> 4) << 16 | 1u << (c->index & 15), __ATOMIC_RELAXED);
 	if (old != val)
 		c->ops->tlb_flush(c, TLB_ALL, 0, 0);
 	cpu_post(c, ATT_APIC);

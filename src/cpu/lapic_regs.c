@@ -249,7 +249,9 @@ void lapic_mmio_write(struct cpu *c, u32 off, u32 val, unsigned size)
 	case APIC_ICR_HI:
 		c->lapic.icr_hi = val & 0xff000000;
 		break;
-	case APIC_ID:
+	case APIC_ID: /* writable, as on AMD's and older Intel processors */
+		__atomic_store_n(&c->lapic.id, val >> 24, __ATOMIC_RELAXED);
+		break;
 	case APIC_VERSION:
 	case APIC_TIMER_COUNT:
 		break;

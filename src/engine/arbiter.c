@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 /* Best first: "auto" takes the first one that works. */
-static const struct engine_ops *const engines[] = { &engine_interp, &engine_translate };
+static const struct engine_ops *const engines[] = { &engine_translate, &engine_interp };
 
 const struct engine_ops *arbiter_engine(unsigned n)
 {

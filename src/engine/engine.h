@@ -29,6 +29,9 @@ struct engine_options {
 	bool perf_map;		/* /tmp/perf-PID.map names translated code */
 };
 
+/* One instruction that an engine left to the library, and how often. */
+typedef void engine_report_fn(void *opaque, const char *mnemonic, u64 n);
+
 struct engine_ops {
 	const char *name;
 	/* Probed by running instructions: 0, or -1 with the reason. */
@@ -40,6 +43,11 @@ struct engine_ops {
 	void (*kick)(struct cpu *c);
 	void (*invalidate)(struct cpu *c, enum tlb_scope_engine scope, u64 gpa);
 	void (*detach)(struct cpu *c);
+	/* The most frequent of them, most frequent first. From any thread, then as of some moment ago; may be NULL. */
+	void (*report)(const struct cpu *c, engine_report_fn *fn, void *opaque);
+	/* Compares every block of code that is kept with memory; how many differ, each said in the log. While run() is not executing; may
+	 * be NULL. */
+	unsigned (*audit)(struct cpu *c);
 };
 
 extern const struct engine_ops engine_interp, engine_translate;

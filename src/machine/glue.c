@@ -2,8 +2,7 @@
  * The world as a struct cpu sees it: ports, clocks, entropy, interrupt messages to and from other vCPUs.
  *
  * An interrupt message (IPI or MSI) is matched against every APIC; lowest-priority delivery takes the matching vCPU
- * with the lowest index above the one it took last, so that a spread exists (SDM 3A 11.6.2.4 leaves arbitration to the
- * implementation).
+ * whose TPR has the lowest class, by turns where several have, so that a spread exists.
  */
 #include <sched.h>
 #include <x86intrin.h>
@@ -150,18 +149,23 @@ static void deliver(struct vcpu *v, u64 icr)
 	vcpu_post(v, 0);
 }
 
+/* To the matching vCPU of the lowest task priority class (SDM 3A 11.6.2.4), by turns among several. */
 static void deliver_lowest(struct vm *vm, u64 icr)
 {
-	unsigned last = atomic_fetch_add_explicit(&vm->lowest_turn, 1, memory_order_relaxed);
+	unsigned last = atomic_fetch_add_explicit(&vm->lowest_turn, 1, memory_order_relaxed), least = ~0u, class;
+	struct vcpu *best = NULL;
 
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		struct vcpu *v = vm->vcpu[(last + i) % vm->nr_vcpus];
 
-		if (!lapic_match(v->cpu, ICR_DEST(icr), icr & ICR_LOGICAL))
+		class = __atomic_load_n(&v->cpu->lapic.tpr, __ATOMIC_RELAXED) >> 4;
+		if (class >= least || !lapic_match(v->cpu, ICR_DEST(icr), icr & ICR_LOGICAL))
 			continue;
-		deliver(v, (icr & ~(7ull << 8)) | APIC_DM_FIXED << 8);
-		return;
+		least = class;
+		best = v;
 	}
+	if (best)
+		deliver(best, (icr & ~(7ull << 8)) | APIC_DM_FIXED << 8);
 }
 
 static void deliver_matching(struct vm *vm, u64 icr)

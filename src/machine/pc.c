@@ -422,7 +422,7 @@ int pc_reset(struct pc *pc, struct err *e)
 	for (unsigned i = 0; i < PC_SERIAL_MAX; i++)
 		if (pc->com[i])
 			ns16550_reset(pc->com[i]);
-	return pc_post(pc, e);
+	return pc->cfg.rom ? 0 : pc_post(pc, e);
 }
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */

@@ -87,6 +87,38 @@ static void make_raw(struct image *k)
 		put(k, 12 + i * 4, i == 2 || i == 3 ? 0 : 0x100000, 4);
 }
 
+/* A tag with n words of contents behind `at`; where the next one begins. */
+static size_t put_tag(struct image *k, size_t at, u32 type_flags, unsigned n, const u32 *words)
+{
+	put(k, at, type_flags, 4);
+	put(k, at + 4, 8 + n * 4, 4);
+	memcpy(k->b + at + 8, words, n * 4);
+	return at + ALIGN_UP(8 + n * 4, 8);
+}
+
+/* Every header tag of multiboot 2; the kernel is ELF, or placed by the address tag. */
+static void make_multiboot2(struct image *k, bool addresses)
+{
+	static const u32 kinds[] = { 1, 6, 14 }, place[] = { 0x100400, 0x100000, 0, 0x110000 }, one[] = { 0x100000 };
+	static const u32 none[] = { 0, 0, 0 }, move[] = { 0x200000, 0xffffff, 4096, 2 };
+	size_t at = 0x410;
+
+	make_elf(k, false, false);
+	at = put_tag(k, at, 1, 3, kinds);
+	if (addresses)
+		at = put_tag(k, at, 2, 4, place);
+	at = put_tag(k, at, 3, 1, one);
+	at = put_tag(k, at, 4, 1, none);
+	at = put_tag(k, at, 5, 3, none);
+	at = put_tag(k, at, 6, 0, none);
+	at = put_tag(k, at, 8 | 0x10000, 1, one);
+	at = put_tag(k, at, 10, 4, move);
+	at = put_tag(k, at, 0, 0, none);
+	put(k, 0x400, 0xe85250d6, 4);
+	put(k, 0x408, at - 0x400, 4);
+	put(k, 0x40c, -(0xe85250d6u + (u32)(at - 0x400)), 4);
+}
+
 static void make(struct image *k, unsigned kind)
 {
 	memset(k, 0, sizeof(*k));
@@ -96,6 +128,8 @@ static void make(struct image *k, unsigned kind)
 		make_elf(k, kind & 1, kind & 2);
 	else if (kind == 5)
 		make_raw(k);
+	else if (kind < 8)
+		make_multiboot2(k, kind & 1);
 }
 
 /* Patches keep a multiboot header's sum right now and then, or nothing behind it would be reached. */
@@ -127,9 +161,13 @@ static void load(const struct image *k, const u8 *data, size_t size)
 	static struct cpu *c;
 	static struct mem *m;
 	char path[64];
-	struct boot_request r = {
-		.kernel = path, .initrd = size & 1 ? path : NULL, .append = size & 2 ? "a b" : NULL, .memory = RAM
-	};
+	struct boot_request r = { .kernel = path,
+				  .initrd = size & 1 ? path : NULL,
+				  .append = size & 2 ? "a b" : NULL,
+				  .memory = RAM,
+				  .linux_entry = size & 4   ? 16
+						 : size & 8 ? 32
+							    : 0 };
 	struct err e = { "" };
 	struct boot *b;
 	int fd = memfd_create("kernel", 0);
@@ -159,7 +197,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 
 	if (!size)
 		return 0;
-	if ((data[0] & 7) > 5) {
+	if ((data[0] & 15) > 7) {
 		load(NULL, data + 1, size - 1);
 		return 0;
 	}

@@ -5,6 +5,9 @@
 CPUS=4
 boot_debian cloud-amd64
 [ -n "$LONG" ] || exit 0
+ENGINE=interp
+boot_debian cloud-amd64
+ENGINE=auto
 for CPUS in 2 8 4 4 4 4 4 4 4 4 4; do
 	boot_debian cloud-amd64
 done

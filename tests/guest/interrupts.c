@@ -576,6 +576,32 @@ static void halts(void)
 	pit0(0, 1);
 }
 
+/* The id of the xAPIC may be written, and is what messages are compared with; off and on is a power-up. */
+static void identity(void)
+{
+	u64 base = rdmsr(0x1b);
+	u32 own = rd(ID);
+
+	if (kit_on_tcg()) /* which cannot switch its APIC on again */
+		return;
+	fresh();
+	wr(ID, 0x5a000000);
+	kit_case("ID reads back", "SDM 3A 11.4.6", 0x5a000000, rd(ID));
+	wr(ICR2, own);
+	wr(ICR, LOWV);
+	sti_nop();
+	kit_case("messages to the old id go nowhere", "SDM 3A 11.6.2.1", 0, taken);
+	wr(ICR2, 0x5a000000);
+	wr(ICR, LOWV);
+	sti_nop();
+	kit_case("messages to the new id arrive", "SDM 3A 11.6.2.1", 1, taken);
+	wrmsr(0x1b, base & ~0x800ull);
+	wrmsr(0x1b, base);
+	kit_case("the first id after off and on", "SDM 3A 11.4.3", own, rd(ID));
+	wr(SVR, 0x1ff);
+	wr(LVT_LINT0, MASKED);
+}
+
 int guest_main(void)
 {
 	for (unsigned v = LOWV; v < 0x80; v++)
@@ -586,6 +612,7 @@ int guest_main(void)
 	wr(SVR, 0x1ff);
 	wr(LVT_LINT0, MASKED);
 	kit_case("version", "SDM 3A 10.4.8", 1, (rd(VER) & 0xf0) == 0x10 && (rd(VER) >> 16 & 0xff) >= 4);
+	identity();
 	priorities();
 	errors();
 	timer();

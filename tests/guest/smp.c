@@ -107,6 +107,20 @@ static void test_lowest(u32 dest, const char *name)
 	clear();
 }
 
+/* Arbitration looks at the task priorities: the processor that raised its own is spared. */
+static void test_lowest_spares(void)
+{
+	if (kit_cpus < 2 || kit_on_tcg())
+		return;
+	APIC(APIC_TPR) = 0x10;
+	for (unsigned k = 0; k < 4; k++)
+		kit_ipi(3, 0x4900 | VEC);
+	settle(4);
+	kit_case("lowest priority spares the higher TPR", "SDM 3A 11.6.2.4", 0, got[0]);
+	APIC(APIC_TPR) = 0;
+	clear();
+}
+
 static void test_ipis(void)
 {
 	u64 all = all_mask(), eight = all & 0xff;
@@ -135,6 +149,7 @@ static void test_ipis(void)
 	kit_ipi(0xff, 0x4800 | VEC);
 	expect("fixed, logical broadcast", all, got);
 	test_lowest(0xfe & (u32)eight ? 0xff : 1, "lowest priority takes one, flat");
+	test_lowest_spares();
 	kit_smp_run(set_logical, (void *)1);
 	for (unsigned k = 0; k < kit_cpus; k += 4) {
 		kit_ipi(k / 4 << 4 | 0x6, 0x4800 | VEC);

@@ -74,7 +74,7 @@ static void test_dynamic(void **state)
 	u32 r[4];
 
 	(void)state;
-	c->lapic.id = 5;
+	c->index = 5;
 	cpuid_query(c, 1, 0, r);
 	assert_int_equal(r[1] >> 24, 5);
 	assert_false(r[2] >> 27 & 1);

@@ -150,7 +150,9 @@ static void test_match(void **state)
 	wr(0xe0, 0x0fffffff); /* cluster model */
 	wr(0xd0, 0x24000000);
 	assert_true(lapic_match(c, 0x26, true) && !lapic_match(c, 0x14, true) && lapic_match(c, 0xff, true));
-	c->lapic.id = 0x25;
+	wr(0x20, 0x07000000); /* an id of the guest's choice, until off or x2APIC */
+	assert_true(rd(0x20) == 0x07000000 && lapic_match(c, 7, false) && !lapic_match(c, 0, false));
+	c->index = 0x25;
 	assert_true(lapic_base_write(c, c->apic_base | APIC_BASE_X2));
 	assert_int_equal(c->lapic.ldr, 0x20020);
 	assert_true(lapic_match(c, 0x20021 | 0x20, true) && !lapic_match(c, 0x30020, true));

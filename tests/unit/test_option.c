@@ -174,6 +174,12 @@ static void test_boot_refusals(void **state)
 		{ "--stats=xml", NULL },
 		{ "-O", "warp" },
 		{ "-O", "all,-" },
+		{ "--verify", "7" },
+		{ "--verify", "1/0" },
+		{ "--verify", "1/8" }, /* without --engine translate */
+		{ "--dump", "code" },
+		{ "--dump", "blocks" },
+		{ "--perf-map", NULL },
 		{ "-O", "" },
 		{ "--audit", "tlb,fish" },
 		{ "--gdb=0", NULL },

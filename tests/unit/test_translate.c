@@ -7,6 +7,7 @@
 
 #include "cpu/fields.h"
 #include "engine/translate/opts.h"
+#include "engine/translate/verify.h"
 
 #define ROUNDS 6 /* of each program: the first ones are the interpreter's in both */
 #define BUDGET 10000
@@ -677,6 +678,90 @@ static void test_kick_is_sticky(void **state)
 	translate_world_free(w);
 }
 
+/* ---- --verify ------------------------------------------------------------------------------------------------- */
+
+/* mov [rbx], eax; add eax, ecx; movups xmm1, [rbx]; jmp . */
+static const u8 verified[] = { 0x89, 0x03, 0x01, 0xc8, 0x0f, 0x10, 0x0b, 0xeb, 0xfe };
+
+/* The interpreter runs the block, notes and undoes it. */
+static struct block *prepare(struct world *w, struct verify *v)
+{
+	struct block *b;
+
+	world_restart(w);
+	w->c->cr4 |= CR4_OSFXSR;
+	w->c->r[RAX] = 5;
+	w->c->r[RCX] = 6;
+	w->c->r[RBX] = W_DATA;
+	put(w, W_DATA, 0x1111, 8);
+	assert_int_equal(build_find(w->c->engine, W_CODE, &b), OUT_DONE);
+	assert_int_equal(b->n, 4);
+	assert_true(verify_prepare(v, w->c, b));
+	assert_int_equal(w->c->r[RAX], 5);
+	assert_int_equal(get(w, W_DATA, 8), 0x1111);
+	return b;
+}
+
+/* Stands for translated code. */
+static void run_block(struct world *w, const struct block *b)
+{
+	for (unsigned k = 0; k < b->n; k++) {
+		w->c->r[R_RIP] += b->insn[k].len;
+		assert_int_equal(b->insn[k].exec(w->c, &b->insn[k]), OUT_DONE);
+	}
+	w->c->icount += b->n;
+}
+
+static void test_verify(void **state)
+{
+	struct world *w = interp_world("x86-64-v2");
+	struct verify *v = verify_new(1);
+	struct block *b;
+
+	(void)state;
+	code_at(w, W_CODE, verified, sizeof(verified));
+	b = prepare(w, v);
+	run_block(w, b);
+	assert_true(verify_compare(v, w->c, b));
+	assert_int_equal(w->counters.n[CNT_VERIFIED], 1);
+	b = prepare(w, v);
+	run_block(w, b);
+	w->c->r[RAX] ^= 1;
+	assert_false(verify_compare(v, w->c, b));
+	b = prepare(w, v);
+	run_block(w, b);
+	w->c->zmm[1].b[15] ^= 1;
+	assert_false(verify_compare(v, w->c, b));
+	b = prepare(w, v);
+	run_block(w, b);
+	put(w, W_DATA, 6, 1);
+	assert_false(verify_compare(v, w->c, b));
+	verify_free(v);
+	world_free(w);
+}
+
+/* Blocks that cannot be run twice: IN, a store to a page that is not there. */
+static void test_verify_refuses(void **state)
+{
+	struct world *w = interp_world("x86-64-v2");
+	struct verify *v = verify_new(1);
+	struct block *b;
+
+	(void)state;
+	CODE(w, W_CODE, 0xe4, 0x10, 0xeb, 0xfe);
+	assert_int_equal(build_find(w->c->engine, W_CODE, &b), OUT_DONE);
+	assert_false(verify_prepare(v, w->c, b));
+	put(w, pte_at(W_DATA), 0, 8);
+	code_at(w, W_CODE + 0x100, verified, sizeof(verified));
+	w->c->r[RBX] = W_DATA;
+	w->c->r[R_RIP] = W_CODE + 0x100;
+	assert_int_equal(build_find(w->c->engine, W_CODE + 0x100, &b), OUT_DONE);
+	assert_false(verify_prepare(v, w->c, b));
+	assert_int_equal(w->c->r[R_RIP], W_CODE + 0x100);
+	verify_free(v);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -684,6 +769,8 @@ int main(void)
 		cmocka_unit_test(test_budget_is_exact),
 		cmocka_unit_test(test_modifies_itself),
 		cmocka_unit_test(test_kick_is_sticky),
+		cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_verify_refuses),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_random_vectors),
 	};

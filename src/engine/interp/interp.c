@@ -421,4 +421,5 @@ const struct engine_ops engine_interp = {
 	.kick = interp_kick,
 	.invalidate = interp_invalidate,
 	.detach = interp_detach,
+	.audit = interp_audit,
 };

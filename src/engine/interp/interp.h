@@ -164,6 +164,9 @@ enum engine_exit interp_run(struct cpu *c, u64 budget);
 void interp_kick(struct cpu *c);
 void interp_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa);
 
+/* As engine_ops.audit. (audit.c) */
+unsigned interp_audit(struct cpu *c);
+
 /* The linear address of the instruction at r[R_RIP]. */
 static inline u64 interp_pc(const struct cpu *c)
 {

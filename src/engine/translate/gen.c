@@ -6,6 +6,7 @@
  * fault, leave or lose them they are saved in the form of cpu->aflags. That is exact and needs no look ahead.
  */
 #include "engine/translate/gen.h"
+#include "engine/translate/report.h"
 
 void gen_flags_save(struct gen *g)
 {
@@ -227,5 +228,6 @@ void gen_block(struct translate *t, struct block *b)
 	for (unsigned n = 0; n < g.n_cold; n++)
 		gen_cold(&g, &g.cold[n]);
 	gen_link_stubs(&g);
+	report_block(t->report, b, g.at, code, g.e.p);
 	gen_finish(&g, code, gone);
 }

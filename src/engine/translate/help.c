@@ -12,6 +12,7 @@
 
 #include "cpu/debug.h"
 #include "cpu/event.h"
+#include "engine/translate/report.h"
 #include "engine/translate/translate.h"
 #include "mmu/mmu.h"
 
@@ -101,6 +102,7 @@ struct left hand_over(struct cpu *c, u64 at)
 
 	c->block_end = i + 1;
 	counter_inc(c->counters, CNT_HANDED_OVER);
+	report_handed(t->report, i);
 	out = i->exec(c, i);
 	if (likely(!out))
 		return (struct left){ likely(c->block_end) ? OUT_DONE : LEAVE_STOP, at };

@@ -3,6 +3,7 @@
  */
 #include <stddef.h>
 
+#include "engine/translate/report.h"
 #include "engine/translate/translate.h"
 #include "mmu/mmu.h"
 
@@ -268,5 +269,10 @@ void thunks_make(struct translate *t)
 	t->look = (unsigned)-(s32)(e.p - t->rw);
 	thunks_look(&e, t->cold); /* measured */
 	t->look += (unsigned)(e.p - t->rw);
+	report_thunk(t->report, "enter", t->enter, t->live_save);
+	report_thunk(t->report, "live", t->live_save, t->hand_over);
+	report_thunk(t->report, "hand_over", t->hand_over, t->leave);
+	report_thunk(t->report, "leave", t->leave, t->lookup);
+	report_thunk(t->report, "lookup", t->lookup, e.p);
 	t->first = t->used = ALIGN_UP((size_t)(e.p - t->rw), (size_t)64);
 }

@@ -3,6 +3,8 @@
  * block: what has no translation is a call of the library for one instruction (thunks.c, hand_over()).
  */
 #include "engine/translate/translate.h"
+#include "engine/translate/report.h"
+#include "engine/translate/verify.h"
 
 #include <asm/prctl.h>
 #include <stdlib.h>
@@ -80,6 +82,23 @@ static int after(struct translate *t, struct left l)
 	}
 }
 
+/* One block, entered behind its look: the next block's ends it, since forward links are off. */
+static int run_verified(struct translate *t, struct block *b)
+{
+	struct interp *in = &t->in;
+	enter_fn *enter = (enter_fn *)(uintptr_t)code_rx(t, t->enter);
+	struct left l;
+
+	t->stop = in->cpu->icount;
+	in->cpu->r[R_RIP] -= b->gpa & (PAGE_SIZE - 1);
+	l = enter((const u8 *)b->code + t->look, in->cpu, t->stop, (u32)~in->ignored, in->recent, t->jumps);
+	if (!verify_compare(t->verify, in->cpu, b)) {
+		t->failed = true;
+		cpu_post(in->cpu, ATT_KICK);
+	}
+	return after(t, l);
+}
+
 static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
 {
 	struct translate *t = of(in);
@@ -98,6 +117,8 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 	else if (opt(t, OPT_JUMPS))
 		links_note_jump(t, c->r[R_RIP], b);
 	counter_inc(c->counters, CNT_TRANSLATED_ENTERED);
+	if (unlikely(t->verify) && verify_prepare(t->verify, c, b))
+		return run_verified(t, b);
 	t->stop = stop - ROW_INSNS - BLOCK_INSNS;
 	c->r[R_RIP] -= b->gpa & (PAGE_SIZE - 1);
 	return after(t, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent, t->jumps));
@@ -115,24 +136,22 @@ static int set_gs(const void *p)
 	return (int)syscall(SYS_arch_prctl, ARCH_SET_GS, p);
 }
 
+/* Anonymous, so that perf takes names from its map; mremap() of nothing gives the same pages a second address. */
 static int code_map(struct translate *t, struct err *e)
 {
-	int fd = memfd_create("doppel-code", MFD_CLOEXEC);
-
-	if (fd < 0 || ftruncate(fd, CODE_SIZE))
+	t->rx = MAP_FAILED;
+	t->rw = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (t->rw == MAP_FAILED)
 		goto fail;
-	t->rw = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	t->rx = mmap(NULL, CODE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	if (t->rw == MAP_FAILED || t->rx == MAP_FAILED)
-		goto fail;
-	close(fd);
-	return 0;
+	t->rx = mremap(t->rw, 0, CODE_SIZE, MREMAP_MAYMOVE);
+	if (t->rx != MAP_FAILED && !mprotect(t->rx, CODE_SIZE, PROT_READ | PROT_EXEC))
+		return 0;
 fail:
 	err_errno(e, "cannot map memory for translated code");
-	if (t->rw != MAP_FAILED && t->rw)
+	if (t->rx != MAP_FAILED)
+		munmap(t->rx, CODE_SIZE);
+	if (t->rw != MAP_FAILED)
 		munmap(t->rw, CODE_SIZE);
-	if (fd >= 0)
-		close(fd);
 	return -1;
 }
 
@@ -152,6 +171,15 @@ static int translate_probe(struct err *e)
 	return 0;
 }
 
+static int start_verifying(struct translate *t, u64 every, struct err *e)
+{
+	if (!every)
+		return 0;
+	t->opts &= ~(BIT(OPT_FORWARD) | BIT(OPT_SUPER));
+	t->verify = verify_new(every);
+	return t->verify ? 0 : err_set(e, "no memory for --verify");
+}
+
 static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 {
 	struct translate *t = calloc(1, sizeof(*t));
@@ -160,7 +188,8 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 		return err_set(e, "no memory for the translator");
 	t->opts = c->engine_options ? c->engine_options->opts : opts_default();
 	t->in.cpu = c;
-	if (code_map(t, e))
+	t->report = report_new(t, c->engine_options, e);
+	if (!t->report || (c->engine_options && start_verifying(t, c->engine_options->verify, e)) || code_map(t, e))
 		goto fail;
 	thunks_make(t);
 	t->in.hooks = &hooks;
@@ -177,6 +206,8 @@ fail_links:
 	links_free(t);
 	code_unmap(t);
 fail:
+	verify_free(t->verify);
+	report_free(t->report);
 	free(t);
 	return -1;
 }
@@ -190,13 +221,26 @@ static void translate_detach(struct cpu *c)
 	links_free(t);
 	interp_fini(&t->in);
 	code_unmap(t);
+	verify_free(t->verify);
+	report_free(t->report);
 	free(t);
 }
 
 static enum engine_exit translate_run(struct cpu *c, u64 budget)
 {
+	const struct translate *t = c->engine;
+	enum engine_exit why;
+
 	set_gs(c);
-	return interp_run(c, budget);
+	why = interp_run(c, budget);
+	return unlikely(t->failed) ? EXIT_FATAL : why;
+}
+
+static void translate_report(const struct cpu *c, engine_report_fn *fn, void *opaque)
+{
+	const struct translate *t = c->engine;
+
+	report_list(t->report, fn, opaque);
 }
 
 const struct engine_ops engine_translate = {
@@ -207,4 +251,6 @@ const struct engine_ops engine_translate = {
 	.kick = interp_kick,
 	.invalidate = interp_invalidate,
 	.detach = translate_detach,
+	.report = translate_report,
+	.audit = interp_audit,
 };

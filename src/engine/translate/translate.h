@@ -90,6 +90,9 @@ static inline unsigned jump_slot(u64 lin)
 typedef struct left enter_fn(const void *code, struct cpu *c, u64 stop, u64 wanted, struct block **recent,
 			     struct jump *jumps);
 
+struct report;
+struct verify;
+
 struct translate {
 	struct interp in; /* first */
 	u64 opts;	  /* BIT(OPT_x) */
@@ -104,6 +107,9 @@ struct translate {
 	struct jump jumps[JUMPS];
 	bool jump_page[JUMP_PAGES]; /* is there a jump to a page of that number? */
 	u8 *live_save, *live_load;
+	struct report *report;
+	struct verify *verify; /* or NULL */
+	bool failed;	       /* a difference was found */
 };
 
 extern const u8 host_of[16];

@@ -10,8 +10,8 @@
 #define KIT_TRAMPOLINE 0x8000u
 #define APIC(off) (*(volatile u32 *)(0xfee00000ull + (off)))
 
-enum { APIC_ID = 0x20, APIC_EOI = 0xb0, APIC_LDR = 0xd0, APIC_DFR = 0xe0, APIC_SVR = 0xf0, APIC_ESR = 0x280,
-       APIC_ICR = 0x300, APIC_ICR_HI = 0x310 };
+enum { APIC_ID = 0x20, APIC_TPR = 0x80, APIC_EOI = 0xb0, APIC_LDR = 0xd0, APIC_DFR = 0xe0, APIC_SVR = 0xf0,
+       APIC_ESR = 0x280, APIC_ICR = 0x300, APIC_ICR_HI = 0x310 };
 
 extern unsigned kit_cpus;
 
