@@ -22,15 +22,19 @@ static void stripe_unlock(atomic_flag *f)
 
 u64 mem_frame_fill(struct mem *m, u64 gpa)
 {
-	u64 word, seen = 0;
+	frame_word *slot = mem_frame_slot(m, gpa);
+	u64 word, seen;
 	struct region r;
 
 	if (!mem_region(m, gpa, &r) || !r.hva)
 		return 0;
 	word = ((u64)(uintptr_t)r.hva + ((gpa & PAGE_MASK) - r.gpa)) | (r.kind == REGION_RAM ? FW_RAM : FW_ROM);
-	if (!atomic_compare_exchange_strong(mem_frame_slot(m, gpa), &seen, word))
-		return seen;
-	return word;
+	seen = atomic_load(slot);
+	do
+		if (seen & (FW_RAM | FW_ROM))
+			return seen;
+	while (!atomic_compare_exchange_weak(slot, &seen, word | (seen & FW_STATE)));
+	return word | (seen & FW_STATE);
 }
 
 u8 *mem_page(struct mem *m, u64 gpa, bool write)
@@ -164,11 +168,14 @@ static void write_page(struct mem *m, u64 gpa, const u8 *from, u64 n)
 {
 	bool code = mem_frame(m, gpa) & FW_CODE;
 	atomic_flag *lock;
+	u64 w;
 
 	if (code)
 		tell_code_write(m, gpa, (unsigned)n);
 	lock = stripe_lock(m, gpa);
-	memcpy(frame_host(mem_frame(m, gpa)) + (gpa & ~PAGE_MASK), from, n);
+	w = mem_frame(m, gpa);
+	if (w & FW_RAM) /* a switched range may have become something else */
+		memcpy(frame_host(w) + (gpa & ~PAGE_MASK), from, n);
 	stripe_unlock(lock);
 	/* The frame may have become code, or new blocks may have been made, since it was asked. */
 	mem_before_write(m, gpa, (unsigned)n);

@@ -3,7 +3,8 @@
  *
  * The frame table has one word a 4 KiB frame: the page's host address with FRAME_* bits in the low twelve. A directory
  * by GiB points to tables of 2^18 words; both are lazily touched mappings, and a word is filled from the region list at
- * the frame's first use, so RAM that the guest never touches costs nothing. Zero means "not filled or not memory".
+ * the frame's first use, so RAM that the guest never touches costs nothing. Without FW_RAM and FW_ROM it is not filled, or
+ * the frame is not memory; its state bits belong to the address and count even then (switched ranges, mem.h).
  *
  * Who may do what
  *  - mem_frame(), mem_page(), mem_read(), mem_write(), mem_before_write(), mem_code_enter(), mem_code_leave() and the
@@ -41,6 +42,7 @@ enum {
 	FW_FRESH = 1 << 4,  /* code, but stores begun when it was data may still land */
 	FW_HOLD = 1 << 5,   /* one holder; the rest of the low bits counts them, and sticks at its end */
 	FW_HOLDS = 0xfe0,
+	FW_STATE = FW_CODE | FW_WRITER | FW_FRESH | FW_HOLDS,
 };
 
 enum region_kind { REGION_RAM, REGION_ROM, REGION_MMIO };
@@ -86,7 +88,7 @@ struct mem {
 	void *bus_opaque;
 };
 
-/* The region list's answer for a frame whose word is zero; fills the word. 0: not RAM or ROM. */
+/* The region list's answer for a frame whose word is not filled; fills it. 0: not RAM or ROM. */
 u64 mem_frame_fill(struct mem *m, u64 gpa);
 /* The range that holds gpa, as it is now; false: none. Any thread. */
 bool mem_region(const struct mem *m, u64 gpa, struct region *r);
@@ -111,7 +113,7 @@ static inline u64 mem_frame(struct mem *m, u64 gpa)
 	if (unlikely(!slot))
 		return 0;
 	w = atomic_load_explicit(slot, memory_order_acquire);
-	return likely(w) ? w : mem_frame_fill(m, gpa);
+	return likely(w & (FW_RAM | FW_ROM)) ? w : mem_frame_fill(m, gpa);
 }
 
 static inline u8 *frame_host(u64 word)

@@ -280,19 +280,11 @@ int mem_add_switched(struct mem *m, u64 gpa, u64 size, struct err *e)
 	return make_tables(m, gpa, size, e) || region_insert(m, &r, e) ? -1 : 0;
 }
 
-/* Holds on a frame as code belong to its address: they stay, for whoever has them to give back. */
+/* The words are filled again at their next use. */
 static void switch_words(struct mem *m, const struct region *r)
 {
-	for (u64 off = 0; off < r->size; off += PAGE_SIZE) {
-		frame_word *slot = mem_frame_slot(m, r->gpa + off);
-		u64 w = atomic_load(slot), base = 0, next;
-
-		if (r->hva)
-			base = (u64)(uintptr_t)(r->hva + off) | (r->kind == REGION_RAM ? FW_RAM : FW_ROM);
-		do
-			next = base && (w & FW_CODE) ? base | (w & (FW_CODE | FW_FRESH | FW_HOLDS)) : 0;
-		while (!atomic_compare_exchange_weak(slot, &w, next));
-	}
+	for (u64 off = 0; off < r->size; off += PAGE_SIZE)
+		atomic_fetch_and(mem_frame_slot(m, r->gpa + off), FW_STATE);
 }
 
 static void switch_to(struct mem *m, u64 gpa, const struct region *to)

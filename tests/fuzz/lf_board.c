@@ -15,6 +15,11 @@ static struct clock now = { .virtual_time = true };
 static struct timerq timers;
 static struct mem *m;
 static struct pc *pc;
+/* One for kernels, one with firmware in ROM and shadow RAM. */
+static struct {
+	struct mem *mem;
+	struct pc *pc;
+} boards[2];
 
 static void nothing(void *opaque, unsigned arg)
 {
@@ -36,14 +41,18 @@ static void no_message(void *opaque, u64 addr, u32 data)
 	(void)data;
 }
 
-static void make_board(void)
+static void make_board(bool firmware)
 {
+	static const u8 rom[0x20000];
 	struct call call = { nothing, NULL };
 	struct pc_config cfg = { .clock = &now,
 				 .timers = &timers,
 				 .memory = RAM,
 				 .cpus = 4,
 				 .debug_exit = 0xf4,
+				 .debugcon_port = 0xe9,
+				 .rom = firmware ? rom : NULL,
+				 .rom_size = sizeof(rom),
 				 .testdev = true,
 				 .intr = { .set = no_line },
 				 .msi = { .send = no_message },
@@ -63,6 +72,8 @@ static void make_board(void)
 	pc = m ? pc_new(&cfg, &e) : NULL;
 	if (!pc)
 		abort();
+	boards[firmware].mem = m;
+	boards[firmware].pc = pc;
 }
 
 static u64 take(const u8 **p, const u8 *end, unsigned n)
@@ -102,7 +113,7 @@ static void dma(const u8 **p, const u8 *end)
 static u64 window(u8 which)
 {
 	static const u64 at[] = { 0xfec00000, 0xfed00000, 0xff000000, 0xe0000000,
-				  0xc0000000, 0xa0000,	  RAM - 8,    0xfffff000 };
+				  0xc0000000, 0xe0000,	  RAM - 8,    0xfffff000 };
 
 	return at[which & 7];
 }
@@ -149,8 +160,14 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	const u8 *p = data, *end = data + size;
 	struct err e;
 
-	if (!pc)
-		make_board();
+	if (!pc) {
+		make_board(false);
+		make_board(true);
+	}
+	if (!size)
+		return 0;
+	m = boards[*p & 1].mem;
+	pc = boards[*p++ & 1].pc;
 	for (unsigned n = 0; p < end && n < 2000; n++)
 		one(*p++, &p, end);
 	mem_set_a20(m, true);
