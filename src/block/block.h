@@ -63,5 +63,9 @@ int block_discard(struct block *b, u64 off, u64 len);
 struct block *raw_open(const char *path, bool readonly, struct err *e);
 /* Takes base over, also when it fails. */
 struct block *overlay_new(struct block *base, struct err *e);
+/* Whole grains of OVERLAY_GRAIN bytes that were written to an overlay: the first run of them at or behind *off; its
+ * length, at most max. 0: there is none, or b is no overlay. */
+#define OVERLAY_GRAIN 4096u
+u64 overlay_written(struct block *b, u64 *off, u64 max);
 
 #endif

@@ -13,7 +13,7 @@
 
 #include "block/block.h"
 
-#define GRAIN 4096ull
+#define GRAIN ((u64)OVERLAY_GRAIN)
 
 struct overlay {
 	struct block b;
@@ -207,6 +207,23 @@ static const struct block_ops overlay_ops = {
 	.discard = overlay_discard,
 	.free = overlay_free,
 };
+
+u64 overlay_written(struct block *b, u64 *off, u64 max)
+{
+	struct overlay *o = overlay_of(b);
+	u64 grain = *off / GRAIN, n = 0, grains = (b->size + GRAIN - 1) / GRAIN;
+
+	if (b->ops != &overlay_ops)
+		return 0;
+	pthread_mutex_lock(&o->lock);
+	while (grain < grains && !owned(o, grain))
+		grain += !(grain & 63) && !o->own[grain / 64] ? 64 : 1;
+	while (grain + n < grains && (n + 1) * GRAIN <= max && owned(o, grain + n))
+		n++;
+	pthread_mutex_unlock(&o->lock);
+	*off = grain * GRAIN;
+	return n * GRAIN;
+}
 
 /* In TMPDIR, without a name, so that it goes with the process however that ends. */
 static int temporary_file(struct err *e)

@@ -26,6 +26,17 @@ struct session {
 /* ---- the console's escape keys ------------------------------------------------------------------------------------
  */
 
+static void save_here(struct session *s)
+{
+	char file[64];
+
+	snprintf(file, sizeof(file), "%s.snap", s->o.name);
+	if (s->control)
+		control_post(s->control, "save", file);
+	else
+		log_msg(LOG_ERROR, "a machine that was started with --name can be saved");
+}
+
 static void on_key(void *opaque, char letter)
 {
 	struct session *s = opaque;
@@ -37,6 +48,9 @@ static void on_key(void *opaque, char letter)
 	case 't':
 		fputc('\n', stderr);
 		stats_print(s->vm, STATS_TEXT, stderr);
+		break;
+	case 's':
+		save_here(s);
 		break;
 	case 'd':
 		log_msg(LOG_ERROR, "detaching is not available in this version; Ctrl-a x ends the machine");

@@ -36,7 +36,9 @@ void boot_help(FILE *f)
 	    f);
 	option_help(rows, ARRAY_SIZE(rows), f);
 	opts_help(f);
-	fputs("\nOn the console, Ctrl-a and a letter: h help, x quit, t statistics, b break, a a literal Ctrl-a.\n", f);
+	fputs("\nOn the console, Ctrl-a and a letter: h help, x quit, t statistics, s save (to NAME.snap), b break, a "
+	      "a literal Ctrl-a.\n",
+	      f);
 }
 
 static u64 host_memory(void)

@@ -92,6 +92,13 @@ static int read_section(struct snap *s, struct vm *vm, struct snap_parts *p, str
 
 	if (!strcmp(sec->name, "ram"))
 		return snap_get_ram(sec, vm->mem, e);
+	for (unsigned i = 0; i < vm->cfg.nr_disks; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "disk%u", i);
+		if (!strcmp(sec->name, name) && vm->cfg.disk[i].overlay)
+			return snap_get_overlay(sec, vm->disk[i], e);
+	}
 	part = snap_parts_find(p, sec->name);
 	if (!part)
 		return err_set(e, "the snapshot has a device %.40s that the machine here lacks", sec->name);
@@ -140,7 +147,7 @@ static void go_on(struct vm *vm, struct snap_parts *p)
 {
 	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
 		mmu_reset(vm->vcpu[i]->cpu);
-		vm->cfg.engine->invalidate(vm->vcpu[i]->cpu, INVALIDATE_ALL, 0);
+		vcpu_invalidate_all(vm->vcpu[i]);
 	}
 	for (unsigned i = 0; i < p->n; i++)
 		if (p->part[i].state.go_on)
@@ -152,6 +159,8 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 	struct snap_parts p;
 	int ret;
 
+	if (vm->cfg.deterministic)
+		return err_set(e, "--load does not go with --record or --replay");
 	if (snap_machine_compare(&s->machine, vm, e) || snap_parts_init(&p, vm, e))
 		return -1;
 	pthread_mutex_lock(&vm->lock);

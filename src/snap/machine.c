@@ -29,6 +29,7 @@ static const struct state_field fields[] = {
 	STATE_RANGE(S, nr_disks, 0, VM_DISKS_MAX),
 	STATE_RANGE(S, nr_ports, 0, VM_PORTS_MAX),
 	STATE_EACH_BOOL(S, disk, readonly),
+	STATE_EACH_BOOL(S, disk, overlay),
 	STATE_EACH(S, disk, bytes),
 	STATE_EACH_BYTES(S, disk, serial),
 	STATE_EACH_BYTES(S, port, name),
@@ -71,6 +72,7 @@ void snap_machine_of(const struct vm *vm, struct snap_machine *m)
 		m->serial[i] = cfg->serial[i] != NULL;
 	for (unsigned i = 0; i < cfg->nr_disks; i++) {
 		m->disk[i].readonly = vm->disk[i]->readonly;
+		m->disk[i].overlay = cfg->disk[i].overlay;
 		m->disk[i].bytes = vm->disk[i]->size;
 		memcpy(m->disk[i].serial, cfg->disk[i].serial, sizeof(cfg->disk[i].serial));
 	}
@@ -146,6 +148,9 @@ static int compare_disks(const struct snap_machine *m, const struct snap_machine
 			return err_set(e, "disk %u is %s, when it was saved it was %s", i + 1,
 				       here->disk[i].readonly ? "read-only" : "writable",
 				       m->disk[i].readonly ? "read-only" : "writable");
+		if (m->disk[i].overlay != here->disk[i].overlay)
+			return err_set(e, "disk %u was saved with%s an overlay: give it with%s ,overlay", i + 1,
+				       m->disk[i].overlay ? "" : "out", m->disk[i].overlay ? "" : "out");
 		if (strcmp(m->disk[i].serial, here->disk[i].serial))
 			return err_set(e, "disk %u has another serial= than when it was saved", i + 1);
 	}

@@ -24,7 +24,7 @@ struct snap_machine {
 	u32 rom_bytes, rom_crc; /* firmware; 0: none */
 	u32 nr_disks, nr_ports;
 	struct {
-		bool readonly;
+		bool readonly, overlay;
 		u64 bytes;
 		char serial[24];
 	} disk[VM_DISKS_MAX];

@@ -10,10 +10,10 @@
 #define RUN_BYTES (RUN_PAGES << PAGE_SHIFT)
 #define LEVEL 1
 
-enum method { RAM_RAW, RAM_ZSTD };
+enum method { PAGES_RAW, PAGES_ZSTD };
 
 struct lead {
-	u64 gpa;
+	u64 at;
 	u32 pages;
 	u32 method;
 };
@@ -34,22 +34,28 @@ struct ram_out {
 /* ---- saving ---------------------------------------------------------------------------------------------------------
  */
 
+/* packed: room for the lead and the pages. */
+static int put_pages(struct snap_out *o, const char *name, u64 at, const u8 *run, u32 pages, u8 *packed)
+{
+	struct lead lead = { .at = at, .pages = pages, .method = PAGES_ZSTD };
+	size_t bytes = (size_t)pages << PAGE_SHIFT, n;
+
+	n = ZSTD_compress(packed + sizeof(lead), bytes, run, bytes, LEVEL);
+	if (ZSTD_isError(n)) { /* it would not get smaller */
+		lead.method = PAGES_RAW;
+		n = bytes;
+		memcpy(packed + sizeof(lead), run, bytes);
+	}
+	memcpy(packed, &lead, sizeof(lead));
+	return snap_put(o, name, packed, (u32)(sizeof(lead) + n));
+}
+
 static int put_run(struct ram_out *r)
 {
-	struct lead lead = { .gpa = r->gpa, .pages = r->pages, .method = RAM_ZSTD };
-	size_t bytes = (size_t)r->pages << PAGE_SHIFT, n;
+	u32 pages = r->pages;
 
-	if (!r->pages)
-		return 0;
-	n = ZSTD_compress(r->packed + sizeof(lead), bytes, r->run, bytes, LEVEL);
-	if (ZSTD_isError(n)) { /* it would not get smaller */
-		lead.method = RAM_RAW;
-		n = bytes;
-		memcpy(r->packed + sizeof(lead), r->run, bytes);
-	}
-	memcpy(r->packed, &lead, sizeof(lead));
 	r->pages = 0;
-	return snap_put(r->o, "ram", r->packed, (u32)(sizeof(lead) + n));
+	return pages ? put_pages(r->o, "ram", r->gpa, r->run, pages, r->packed) : 0;
 }
 
 /* To read a page that was never touched would make the host allocate it. */
@@ -112,6 +118,24 @@ int snap_put_ram(struct snap_out *o, struct mem *m)
 	return ret;
 }
 
+int snap_put_overlay(struct snap_out *o, const char *name, struct block *b)
+{
+	struct ram_out *r = calloc(1, sizeof(*r));
+	u64 off = 0, n;
+	int ret = r ? 0 : -1;
+
+	while (!ret && (n = overlay_written(b, &off, RUN_BYTES))) {
+		u64 real = MIN(n, b->size - off); /* the disk's last grain may be cut */
+
+		memset(r->run + real, 0, n - real);
+		errno = -block_read(b, off, r->run, real);
+		ret = errno ? -1 : put_pages(o, name, off, r->run, (u32)(n >> PAGE_SHIFT), r->packed);
+		off += n;
+	}
+	free(r);
+	return ret;
+}
+
 /* ---- loading --------------------------------------------------------------------------------------------------------
  */
 
@@ -125,33 +149,68 @@ int snap_clear_ram(struct mem *m, struct err *e)
 	return 0;
 }
 
-static int bad(struct err *e)
+static int bad(const struct snap_section *sec, struct err *e)
 {
-	return err_set(e, "the snapshot has memory that cannot be");
+	return err_set(e, "the snapshot's section %.40s has pages that cannot be", sec->name);
+}
+
+/* The pages of a section; the caller frees *run. */
+static int get_pages(const struct snap_section *sec, u64 *at, size_t *bytes, u8 **run, struct err *e)
+{
+	const u8 *data = sec->data + sizeof(struct lead);
+	struct lead lead;
+	size_t n;
+
+	if (sec->len < sizeof(lead))
+		return bad(sec, e);
+	memcpy(&lead, sec->data, sizeof(lead));
+	n = sec->len - sizeof(lead);
+	*at = lead.at;
+	*bytes = (size_t)lead.pages << PAGE_SHIFT;
+	if (!lead.pages || lead.pages > RUN_PAGES || (lead.at & ~PAGE_MASK) || lead.at >> 52 ||
+	    lead.method > PAGES_ZSTD || (lead.method == PAGES_RAW && n != *bytes))
+		return bad(sec, e);
+	*run = malloc(*bytes);
+	if (!*run)
+		return err_set(e, "out of memory for the snapshot's memory");
+	if (lead.method == PAGES_RAW) {
+		memcpy(*run, data, *bytes);
+	} else if (ZSTD_decompress(*run, *bytes, data, n) != *bytes) {
+		free(*run);
+		return bad(sec, e);
+	}
+	return 0;
 }
 
 int snap_get_ram(const struct snap_section *sec, struct mem *m, struct err *e)
 {
-	const u8 *data = sec->data + sizeof(struct lead);
-	struct lead lead;
-	size_t bytes, n;
+	size_t bytes;
+	u8 *run;
+	u64 gpa;
+	int ret;
+
+	if (get_pages(sec, &gpa, &bytes, &run, e))
+		return -1;
+	ret = mem_is_ram(m, gpa, bytes) && !mem_write(m, gpa, run, bytes) ? 0 : bad(sec, e);
+	free(run);
+	return ret;
+}
+
+int snap_get_overlay(const struct snap_section *sec, struct block *b, struct err *e)
+{
+	size_t bytes;
+	u64 off;
 	u8 *run;
 	int ret;
 
-	if (sec->len < sizeof(lead))
-		return bad(e);
-	memcpy(&lead, sec->data, sizeof(lead));
-	n = sec->len - sizeof(lead);
-	bytes = (size_t)lead.pages << PAGE_SHIFT;
-	if (!lead.pages || lead.pages > RUN_PAGES || (lead.gpa & ~PAGE_MASK) || lead.gpa >> 52 ||
-	    lead.method > RAM_ZSTD || (lead.method == RAM_RAW && n != bytes) || !mem_is_ram(m, lead.gpa, bytes))
-		return bad(e);
-	if (lead.method == RAM_RAW)
-		return mem_write(m, lead.gpa, data, bytes) ? bad(e) : 0;
-	run = malloc(bytes);
-	if (!run)
-		return err_set(e, "out of memory for the snapshot's memory");
-	ret = ZSTD_decompress(run, bytes, data, n) == bytes && !mem_write(m, lead.gpa, run, bytes) ? 0 : bad(e);
+	if (get_pages(sec, &off, &bytes, &run, e))
+		return -1;
+	if (off >= b->size || ALIGN_UP(b->size, PAGE_SIZE) - off < bytes)
+		ret = bad(sec, e);
+	else if (block_write(b, off, run, MIN(bytes, b->size - off)))
+		ret = err_set(e, "the overlay of a disk cannot be written");
+	else
+		ret = 0;
 	free(run);
 	return ret;
 }

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Guest RAM in a snapshot: sections "ram", each some pages that follow one another; pages of zeros are left out.
- * Machine lock, vCPUs stopped.
+ * Pages in a snapshot: guest RAM (sections "ram"), and what was written to the overlay of a disk ("disk0" ...), each
+ * section some pages that follow one another. Pages of zeros are left out of RAM. Machine lock, vCPUs stopped, no
+ * request under way.
  */
 #ifndef SNAP_RAM_H
 #define SNAP_RAM_H
 
+#include "block/block.h"
 #include "mem/mem.h"
 #include "snap/format.h"
 
 /* -1 with errno set. */
 int snap_put_ram(struct snap_out *o, struct mem *m);
+int snap_put_overlay(struct snap_out *o, const char *name, struct block *b);
 /* All RAM reads as zero. */
 int snap_clear_ram(struct mem *m, struct err *e);
 int snap_get_ram(const struct snap_section *sec, struct mem *m, struct err *e);
+/* b is an overlay that nothing was written to yet. */
+int snap_get_overlay(const struct snap_section *sec, struct block *b, struct err *e);
 
 #endif

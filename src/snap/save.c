@@ -18,6 +18,7 @@
 static int write_parts(struct snap_out *o, struct vm *vm, struct snap_parts *p)
 {
 	struct snap_machine m;
+	char name[16];
 
 	snap_machine_of(vm, &m);
 	if (snap_put_header(o) || snap_put_state(o, "machine", &snap_machine_state, &m))
@@ -25,6 +26,11 @@ static int write_parts(struct snap_out *o, struct vm *vm, struct snap_parts *p)
 	for (unsigned i = 0; i < p->n; i++)
 		if (snap_put_state(o, p->part[i].name, &p->part[i].state, p->part[i].object))
 			return -1;
+	for (unsigned i = 0; i < vm->cfg.nr_disks; i++) {
+		snprintf(name, sizeof(name), "disk%u", i);
+		if (snap_put_overlay(o, name, vm->disk[i]))
+			return -1;
+	}
 	return snap_put_ram(o, vm->mem) || snap_put_end(o) ? -1 : 0;
 }
 
@@ -86,6 +92,8 @@ int snap_save(struct vm *vm, const char *path, struct err *e)
 	FILE *f;
 	int fd, ret;
 
+	if (vm->cfg.deterministic)
+		return err_set(e, "a run that is recorded or replayed cannot be saved");
 	if (!stat(path, &st) && !S_ISREG(st.st_mode))
 		return err_set(e, "'%.200s' is not a file to save to", path);
 	if ((size_t)snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= sizeof(temporary))

@@ -19,9 +19,15 @@ head -c 100000 /dev/urandom >"$TMPDIR/noise"
 : >"$TMPDIR/empty"
 refuse "frobnicate" frobnicate
 refuse "not available" run true
-refuse "not available" ps
+refuse "not available" console
 refuse "--kernel" boot
-refuse "disk image" boot disk.img
+refuse "cannot open disk 'disk.img'" boot disk.img
+refuse "give a disk image" boot --memory 64M
+refuse "exclude each other" boot --kernel k --firmware f
+refuse "--append is for a kernel" boot --append x disk.img
+refuse "cannot open firmware" boot --firmware /nonexistent
+refuse "--debugcon" boot --debugcon none,port=0 --kernel k
+refuse "give 64, 32 or 16" boot --linux-entry 8 --kernel k
 refuse "/nonexistent" boot --kernel /nonexistent
 refuse "is empty" boot --kernel "$TMPDIR/empty"
 refuse "not a kernel" boot --kernel "$TMPDIR/zeroes"
