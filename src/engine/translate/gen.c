@@ -183,7 +183,6 @@ static void gen_finish(struct gen *g, u8 *code, u8 *gone)
 	struct translate *t = g->t;
 
 	*h = (struct code_head){ .first = g->first_link, .n = t->n_links - g->first_link, .gone = (u32)(gone - t->rw) };
-	t->used = ALIGN_UP((size_t)(g->e.p - t->rw), (size_t)16);
 	g->b->code = code_rx(t, code);
 	for (u32 n = g->first_link; n < t->n_links; n++) {
 		struct link *l = &t->links[n];
@@ -212,9 +211,10 @@ void gen_block(struct translate *t, struct block *b)
 	u8 *gone, *code;
 
 	g.bias = -(unsigned)(b->gpa & (PAGE_SIZE - 1));
-	g.e.p = t->rw + t->used;
+	g.e.p = t->rw + t->used_cold;
 	gone = gen_gone(&g);
-	g.e.p = code = t->rw + ALIGN_UP((size_t)(g.e.p - t->rw) + sizeof(struct code_head), (size_t)16);
+	t->used_cold = (size_t)(g.e.p - t->rw);
+	g.e.p = code = t->rw + ALIGN_UP(t->used + sizeof(struct code_head), (size_t)16);
 	thunks_look(&g.e, gone);
 	while (m)
 		m = gen_member(&g, m);
@@ -225,9 +225,12 @@ void gen_block(struct translate *t, struct block *b)
 	b->cover = (u16)g.next;
 	g.at[g.k] = g.e.p;
 	gen_arms(&g);
+	report_block(t->report, b, g.at, code, g.e.p);
+	t->used = ALIGN_UP((size_t)(g.e.p - t->rw), (size_t)16);
+	g.e.p = t->rw + t->used_cold;
 	for (unsigned n = 0; n < g.n_cold; n++)
 		gen_cold(&g, &g.cold[n]);
 	gen_link_stubs(&g);
-	report_block(t->report, b, g.at, code, g.e.p);
+	t->used_cold = (size_t)(g.e.p - t->rw);
 	gen_finish(&g, code, gone);
 }

@@ -274,5 +274,6 @@ void thunks_make(struct translate *t)
 	report_thunk(t->report, "hand_over", t->hand_over, t->leave);
 	report_thunk(t->report, "leave", t->leave, t->lookup);
 	report_thunk(t->report, "lookup", t->lookup, e.p);
+	t->used_cold = CODE_COLD;
 	t->first = t->used = ALIGN_UP((size_t)(e.p - t->rw), (size_t)64);
 }

@@ -23,6 +23,7 @@ _Static_assert(offsetof(struct translate, in) == 0, "an interpreter is the head 
 static void flushed(struct interp *in)
 {
 	of(in)->used = of(in)->first;
+	of(in)->used_cold = CODE_COLD;
 	links_flushed(in);
 }
 
@@ -37,7 +38,8 @@ static bool have_code(struct interp *in, struct block *b)
 		b->heat++;
 		return false;
 	}
-	if (t->used + CODE_ROOM > CODE_SIZE || t->n_links + CODE_LINKS > MAX_LINKS) {
+	if (t->used + CODE_ROOM > CODE_COLD || t->used_cold + CODE_ROOM > CODE_SIZE ||
+	    t->n_links + CODE_LINKS > MAX_LINKS) {
 		in->flush_wanted = true;
 		cpu_post(in->cpu, ATT_EXCL);
 		return false;

@@ -31,6 +31,8 @@
 #include "engine/translate/opts.h"
 
 #define CODE_SIZE (64ul << 20)
+#define CODE_COLD \
+	(32ul << 20) /* from here on stands what is rarely taken, so that the rest is dense in the host's caches */
 #define CODE_ROOM (64ul << 10) /* more than any block needs */
 #define HEAT 2		       /* runs by the interpreter before a block is translated */
 #define CODE_LINKS 256	       /* likewise */
@@ -99,6 +101,7 @@ struct translate {
 	u64 stop;	  /* no block is entered behind its look at a higher instruction count */
 	u8 *rw, *rx;
 	size_t used, first; /* bytes of code; of it, what serves all blocks */
+	size_t used_cold;   /* the same from CODE_COLD on, as an offset in all */
 	unsigned look;	    /* bytes of a block's first part, the look at attention and count */
 	/* those parts, by their address in rw */
 	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *cold, *missing;
