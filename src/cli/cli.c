@@ -7,7 +7,7 @@
 #include "cli/version.h"
 
 static const struct verb verbs[] = {
-	{ "boot", "doppel boot [options]", "a machine from a kernel file", boot_main, boot_help },
+	{ "boot", "doppel boot [options]", "a machine: from a disk image, a kernel or firmware", boot_main, boot_help },
 	{ "ps", "doppel ps", "the machines that are running", ps_main, ps_help },
 	{ "stop", "doppel stop NAME", "presses a machine's power button, or ends it (--now)", stop_main, stop_help },
 	{ "save", "doppel save NAME FILE", "a snapshot of a running machine", save_main, save_help },

@@ -60,6 +60,14 @@ static bool not_offered(ZydisISAExt ext)
 	}
 }
 
+/* VPINSRD and VPEXTRD with VEX.W set outside 64-bit mode: silicon raises #UD, where the manual has W ignored in places.
+ */
+static bool w_is_undefined(const ZydisDecodedInstruction *z)
+{
+	return z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && z->raw.vex.W && z->raw.vex.m_mmmm == 3 &&
+	       (z->opcode == 0x16 || z->opcode == 0x22);
+}
+
 enum validity decode_validate(const struct insn *i, const struct encoding *e, unsigned *disp8_scale)
 {
 	ZydisDecoder d;
@@ -70,6 +78,8 @@ enum validity decode_validate(const struct insn *i, const struct encoding *e, un
 	if (!decoder_init(&d, e->code, e->legacy))
 		return ENC_INVALID;
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&d, &ctx, i->raw, i->len, &z)) || z.length != i->len)
+		return ENC_INVALID;
+	if (e->code != CODE64 && w_is_undefined(&z))
 		return ENC_INVALID;
 	if (z.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX && ctx.cd8_scale)
 		*disp8_scale = ctx.cd8_scale;

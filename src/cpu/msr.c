@@ -302,17 +302,15 @@ static bool mc_read(struct cpu *c, u32 idx, u64 *val)
 	return true;
 }
 
-/* Software may only clear what an error left behind (SDM 3B 16.3.2). AMD lets it write ADDR and MISC, and STATUS too
- * under HWCR.McStatusWrEn (APM 2, 9.3.2). */
+/* Software may only clear STATUS (SDM 3B 16.3.2), but on AMD's under HWCR.McStatusWrEn (APM 2, 9.3.2). ADDR and MISC
+ * take anything, as on AMD's and under KVM; the SDM has #GP for ones there too, which no guest asks for. */
 static bool mc_write(struct cpu *c, u32 idx, u64 val)
 {
 	bool status = idx % 4 == 1, control = idx % 4 == 0;
-	bool writable = control || (cpu_is_amd(c) && (!status || (c->amd_hwcr & HWCR_MC_STATUS_WR_EN)));
 
-	if (val && !writable)
+	if (status && val && !(cpu_is_amd(c) && (c->amd_hwcr & HWCR_MC_STATUS_WR_EN)))
 		return false;
-	/* a control register takes all or nothing, as on P6 and under KVM; old kernels leave bit 10 (GART errors) or 0
-	 * out */
+	/* all or nothing, as on P6 and under KVM; old kernels leave bit 10 (GART errors) or 0 out */
 	if (control && val && (val | BIT(10) | 1) != ~0ull)
 		return false;
 	*mc_register(c, idx) = val;

@@ -265,10 +265,16 @@ void seg_drop_inner(struct cpu *c, unsigned cpl)
 	static const u8 data_segs[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
 
 	for (unsigned n = 0; n < ARRAY_SIZE(data_segs); n++) {
-		const struct seg *s = &c->seg[data_segs[n]];
+		struct seg *s = &c->seg[data_segs[n]];
 
-		if ((s->attr & SEG_P) && (s->attr & (SEG_CODE | SEG_C)) != (SEG_CODE | SEG_C) && seg_dpl(s) < cpl)
-			seg_set_null(c, data_segs[n], 0);
+		if (s->attr & SEG_P) {
+			if ((s->attr & (SEG_CODE | SEG_C)) == (SEG_CODE | SEG_C) || seg_dpl(s) >= cpl)
+				continue;
+			s->attr = 0;
+		}
+		/* Of a null selector too, except on AMD; the base stays, as 64-bit mode can see. */
+		if ((s->sel & 0xfffc) || !cpu_is_amd(c))
+			s->sel = 0;
 	}
 }
 

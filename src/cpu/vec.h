@@ -109,6 +109,9 @@ static inline int vec_gate(struct cpu *c, unsigned gate)
 
 bool vec_has(const struct cpu *c, const u16 *feature);
 u32 vec_mxcsr_mask(const struct cpu *c); /* MXCSR's writable bits, as FXSAVE stores them */
+/* The outcome of a segment check on an operand that must be aligned to align bytes (0: need not): out, or #GP(0), since
+ * silicon looks at the alignment before the stack segment's limit. */
+int vec_aligned_first(struct cpu *c, const struct insn *i, unsigned align, int out);
 int vec_load(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc);
 int vec_store(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned acc);
 int vec_simd_fault(struct cpu *c, u32 mxcsr); /* sets the sticky bits; #XM or #UD */
@@ -137,8 +140,8 @@ void x87_ferr(struct cpu *c); /* tells the chipset what FERR# is now, where NE =
 bool x87_bind(struct insn *i);
 bool vec_state_bind(struct insn *i, const struct vparse *p); /* xsave.c: FXSAVE and kin, LDMXCSR, EMMS, VZERO* */
 exec_fn *vec_fast_find(const struct vparse *p);
-/* What a translator needs to run i itself as the very instruction: its parts, and what surrounds it. NULL if i is not run by
- * a stub, or this host has not shown yet that it knows it. x87 instructions that compute have no parts. */
+/* What a translator needs to run i itself as the very instruction: its parts, and what surrounds it. NULL if i is not
+ * run by a stub, or this host has not shown yet that it knows it. x87 instructions that compute have no parts. */
 const struct vop *vec_describe(const struct insn *i, enum cpu_code code, struct vparse *p);
 int vec_masked(struct cpu *c, const struct insn *i, const struct vop *v);
 exec_fn exec_vec_reg, exec_vec_mem, exec_x87_reg, exec_x87_mem;

@@ -20,10 +20,11 @@ static inline int load16(struct cpu *c, const struct insn *i, enum feature f, bo
 	u64 lin;
 	int out = fast_checks(c, f);
 
-	if (likely(!out))
-		out = insn_linear(c, i, 16, ACC_R, &lin);
 	if (unlikely(out))
 		return out;
+	out = insn_linear(c, i, 16, ACC_R, &lin);
+	if (unlikely(out))
+		return vec_aligned_first(c, i, aligned ? 16 : 0, out);
 	if (aligned && unlikely(lin & 15))
 		return cpu_gp(c, 0);
 	out = cpu_ld(c, lin, buf, 16, insn_acc(i, 0));
@@ -37,10 +38,11 @@ static inline int store16(struct cpu *c, const struct insn *i, enum feature f, b
 	u64 lin;
 	int out = fast_checks(c, f);
 
-	if (likely(!out))
-		out = insn_linear(c, i, 16, ACC_W, &lin);
 	if (unlikely(out))
 		return out;
+	out = insn_linear(c, i, 16, ACC_W, &lin);
+	if (unlikely(out))
+		return vec_aligned_first(c, i, aligned ? 16 : 0, out);
 	if (aligned && unlikely(lin & 15))
 		return cpu_gp(c, 0);
 	return cpu_st(c, lin, c->zmm[i->reg].b, 16, insn_acc(i, 0));

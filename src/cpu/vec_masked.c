@@ -137,12 +137,12 @@ int exec_maskmov(struct cpu *c, const struct insn *i)
 		return out;
 	for (unsigned k = 0; k < size; k++)
 		m |= (u64)(sel[k] >> 7) << k;
+	memcpy(bytes, src, size);
+	if (v->mmx)
+		mmx_commit(c); /* even when the store faults (observed on Zen 4 and Sapphire Rapids) */
 	out = seg_linear(c, i->seg, c->r[RDI] & bytes_mask(i->asz), size, insn_acc(i, ACC_W), &lin);
 	if (out)
 		return out;
-	memcpy(bytes, src, size);
-	if (v->mmx)
-		mmx_commit(c); /* even when the store faults (observed on Zen 4) */
 	out = vec_load(c, lin, probe, size, insn_acc(i, ACC_RMW));
 	return out ? out : store_bytes(c, lin, bytes, m, insn_acc(i, 0));
 }

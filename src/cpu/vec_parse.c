@@ -20,6 +20,9 @@ static u8 next(struct cursor *k)
 
 static bool take_prefix(struct cursor *k, u8 b, enum cpu_code code)
 {
+	u8 rex = k->rex;
+
+	k->rex = 0; /* counts only right before the opcode (SDM 2, 2.2.1) */
 	switch (b) {
 	case 0x66:
 		k->osz = 1;
@@ -42,10 +45,12 @@ static bool take_prefix(struct cursor *k, u8 b, enum cpu_code code)
 	case 0xf0:
 		return true;
 	default:
-		if (code != CODE64 || (b & 0xf0) != 0x40)
-			return false;
-		k->rex = b;
-		return true;
+		if (code == CODE64 && (b & 0xf0) == 0x40) {
+			k->rex = b;
+			return true;
+		}
+		k->rex = rex;
+		return false;
 	}
 }
 

@@ -116,15 +116,23 @@ int vec_store(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned a
 	}
 }
 
+int vec_aligned_first(struct cpu *c, const struct insn *i, unsigned align, int out)
+{
+	bool misaligned = align && ((c->seg[i->seg].base + insn_ea(c, i)) & (align - 1));
+
+	return misaligned && !c->d.long64 && c->exc.vector == EXC_SS ? cpu_gp(c, 0) : out;
+}
+
 static int vec_address(struct cpu *c, const struct insn *i, const struct vop *v, u64 *lin)
 {
 	int out = insn_linear(c, i, v->mem_size, v->mem_written ? ACC_W : ACC_R, lin);
 
+	bool lax = !v->align_explicit && !v->mem_written &&
+		   ((c->mxcsr & MXCSR_MM) || (v->unaligned_on_amd && cpu_is_amd(c)));
+
 	if (unlikely(out))
-		return out;
-	if (likely(!v->align || !(*lin & (v->align - 1u))))
-		return OUT_DONE;
-	if (!v->align_explicit && !v->mem_written && ((c->mxcsr & MXCSR_MM) || (v->unaligned_on_amd && cpu_is_amd(c))))
+		return lax ? out : vec_aligned_first(c, i, v->align, out);
+	if (likely(!v->align || !(*lin & (v->align - 1u))) || lax)
 		return OUT_DONE;
 	return cpu_gp(c, 0);
 }
@@ -228,9 +236,13 @@ int exec_vec_mem(struct cpu *c, const struct insn *i)
 static bool w_is_gpr_size(const struct vparse *p)
 {
 	if (p->map == 3)
-		return p->opcode == 0x16 || p->opcode == 0x22;
+		return p->opcode == 0x16 || p->opcode == 0x22 || p->opcode == 0x60 || p->opcode == 0x61;
+	if (p->map == 2)
+		return p->enc == ENC_EVEX && p->opcode == 0x7c;
 	if (p->map != 1)
 		return false;
+	if (p->opcode == 0x92 || p->opcode == 0x93)
+		return p->enc == ENC_VEX && p->pp == PFX_F2;
 	if (p->opcode == 0x6e || p->opcode == 0x7e)
 		return p->pp == PFX_66;
 	return (p->opcode == 0x2a || p->opcode == 0x2c || p->opcode == 0x2d || p->opcode == 0x78 || p->opcode == 0x79 ||

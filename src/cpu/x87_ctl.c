@@ -230,14 +230,14 @@ static void get_env(const struct cpu *c, struct x87 *f, const u8 *b, unsigned os
 	x87_update_es(f);
 }
 
-/* The first byte of an operand is looked at, then the last, then the others (observed on Zen 4: it decides CR2 where an
- * operand crosses pages). */
+/* The first word of an operand is looked at, then the last byte, then the others (observed on Zen 4 and Sapphire
+ * Rapids: it decides CR2 where an operand crosses pages). */
 static int touch_ends(struct cpu *c, u64 lin, unsigned size, unsigned acc)
 {
-	u8 v;
-	int out = cpu_ld8(c, lin, &v, acc);
+	u8 v[4];
+	int out = cpu_ld(c, lin, v, size == 14 || size == 94 ? 2 : 4, acc);
 
-	return out ? out : cpu_ld8(c, (lin + size - 1) & c->d.lin_mask, &v, acc);
+	return out ? out : cpu_ld8(c, (lin + size - 1) & c->d.lin_mask, v, acc);
 }
 
 static int exec_fnstenv(struct cpu *c, const struct insn *i)

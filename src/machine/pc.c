@@ -462,9 +462,10 @@ int pc_each_state(struct pc *pc, state_fn *fn, void *opaque)
 	    fn(opaque, "ferr", &ferr_state, pc->ferr) || fn(opaque, "acpipm", &acpipm_state, pc->pm) ||
 	    fn(opaque, "resetctl", &resetctl_state, &pc->resetctl) || fn(opaque, "fwcfg", &fwcfg_state, pc->fwcfg))
 		return -1;
-	if (pci_each_state(pc->pci, fn, opaque) || (pc->cfg.rom && fn(opaque, "shadow", &shadow_state, pc->shadow.ram.hva)) ||
-	    fn(opaque, "i440fx", &i440fx_state, pc->chipset) ||
-	    pc_each_serial(pc, fn, opaque) || pc_virtio_each_state(&pc->virtio, fn, opaque))
+	if (pci_each_state(pc->pci, fn, opaque) ||
+	    (pc->cfg.rom && fn(opaque, "shadow", &shadow_state, pc->shadow.ram.hva)) ||
+	    fn(opaque, "i440fx", &i440fx_state, pc->chipset) || pc_each_serial(pc, fn, opaque) ||
+	    pc_virtio_each_state(&pc->virtio, fn, opaque))
 		return -1;
 	return pc->testdev ? fn(opaque, "testdev", &testdev_state, pc->testdev) : 0;
 }

@@ -49,4 +49,5 @@ int pc_virtio_each_state(struct pc_virtio *v, state_fn *fn, void *opaque)
 	return 0;
 }
 
-_Static_assert(FIRST_SLOT + 3 + PC_DISKS_MAX <= PCI_SLOTS, "every device finds a slot");
+_Static_assert(FIRST_SLOT + 3 == PC_DISK_SLOT, "rng, balloon and console stand before the disks");
+_Static_assert(PC_DISK_SLOT + PC_DISKS_MAX <= PCI_SLOTS, "every device finds a slot");

@@ -11,7 +11,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "block/logged.h"
@@ -45,6 +47,12 @@ void vm_end(struct vm *vm, int status, const char *why, ...)
 void vm_signal(struct vm *vm, int sig)
 {
 	atomic_store(&vm->signal_seen, sig);
+	loop_wake(vm->loop);
+}
+
+void vm_resized(struct vm *vm)
+{
+	atomic_store(&vm->resized, true);
 	loop_wake(vm->loop);
 }
 
@@ -94,13 +102,20 @@ static void on_earlier_timer(void *opaque)
 		loop_wake(vm->loop);
 }
 
+/* Who reads a chip sees it as of now: what is due is done first, for the thread that runs timers may be late. */
 static void bus_lock(void *opaque)
 {
 	struct vm *vm = opaque;
+	u64 now;
 
 	pthread_mutex_lock(&vm->lock);
-	if (vm->cfg.deterministic)
+	if (vm->cfg.deterministic) {
 		det_access(vm);
+		return;
+	}
+	now = clock_ns(&vm->clock);
+	if (unlikely(timerq_next(&vm->timers) <= now))
+		timerq_run(&vm->timers, now);
 }
 
 static void bus_unlock(void *opaque)
@@ -396,12 +411,25 @@ void vm_check_signal(struct vm *vm)
 		vm_end(vm, 128 + sig, "ended by signal %d (%s)", sig, strsignal(sig));
 }
 
+/* Machine lock. */
+static void vm_tell_size(struct vm *vm)
+{
+	struct winsize size;
+
+	if (!atomic_exchange(&vm->resized, false) || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) || !size.ws_col)
+		return;
+	for (unsigned i = 0; i < vm->cfg.nr_ports; i++)
+		if (!strcmp(vm->cfg.port[i].where, "stdio"))
+			pc_console_resize(vm->pc, i, size.ws_col, size.ws_row);
+}
+
 static void vm_io_loop(struct vm *vm, struct err *e)
 {
 	while (!atomic_load(&vm->ended)) {
 		vm_sleep(vm, vm_timers(vm));
 		pthread_mutex_lock(&vm->lock);
 		loop_dispatch(vm->loop);
+		vm_tell_size(vm);
 		pthread_mutex_unlock(&vm->lock);
 		vm_check_signal(vm);
 		if (atomic_load(&vm->reset_wanted) && vm_reset(vm, e))

@@ -3,6 +3,7 @@
 # and once the guest has gone e2fsck finds nothing on the image. The long form also with systemd, with the generic kernel
 # and with the interpreter, and builds and passes messages with 4 processors.
 . tests/guest/debian.inc
+[ -z "$SHORT" ] || { echo "the sanitizers have tests/guest/virtio.sh"; exit 77; }
 command -v e2fsck >/dev/null || { echo "e2fsck is not installed"; exit 77; }
 
 prepare() {

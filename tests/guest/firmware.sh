@@ -94,5 +94,19 @@ with open(dir + "/disk", "wb") as image:
     image.write(open(dir + "/fs", "rb").read())
 E
 until_said "$want" $limit "$TMPDIR/disk,overlay"
+
+# GRUB's functional tests, from an ISO image that is a disk as well.
+if command -v xorriso >/dev/null && command -v grub-mkrescue >/dev/null && command -v mformat >/dev/null; then
+	mkdir -p "$TMPDIR/iso/boot/grub"
+	cat >"$TMPDIR/iso/boot/grub/grub.cfg" <<'E'
+serial --unit=0 --speed=115200
+terminal_output serial
+insmod functional_test
+functional_test
+E
+	grub-mkrescue -d /usr/lib/grub/i386-pc -o "$TMPDIR/test.iso" "$TMPDIR/iso" >/dev/null 2>&1 || exit 1
+	until_said "TESTS PASSED" 200 "$TMPDIR/test.iso,readonly"
+	grep -qa "ALL TESTS PASSED" "$TMPDIR/out" || fail "GRUB's tests"
+fi
 [ $bad = 0 ] && echo "SeaBIOS, U-Boot, GRUB"
 exit $bad

@@ -365,6 +365,8 @@ USER(clac, "clac");
 USER(monitor, "monitor");
 USER(mwait, "mwait");
 USER(pushf, "pushfq; pop %rax");
+USER(segments,
+     "mov %fs, %eax; mov %gs, %ecx; mov %ds, %edx; shl $16, %rcx; shl $32, %rdx; or %rcx, %rax; or %rdx, %rax");
 USER(popf, "push %rdi; popfq; pushfq; pop %rax");
 __asm__(".pushsection .text.user, \"ax\"; user_code_end: .popsection");
 
@@ -381,6 +383,26 @@ static void user_case(const char *name, const char *manual, u8 *code, u64 want)
 	kit_case(name, manual, want, v);
 	if (v == GP)
 		kit_case("error code at ring 3", manual, 0, KIT_ERR);
+}
+
+/* IRET to ring 3 with selectors that ring 3 may not keep, and null ones with an RPL: all end as 0. The base that an MSR
+ * gave stays. On AMD a null selector keeps its RPL. */
+static void selectors_of_return(void)
+{
+	static const u16 sels[] = { 0, 1, 2, 3, 0x10, 0x23 };
+
+	for (unsigned k = 0; k < sizeof(sels) / sizeof(sels[0]); k++) {
+		u64 left = sels[k] == 0x23 || (amd && sels[k] < 4) ? sels[k] : 0;
+
+		__asm__ volatile("mov %0, %%fs; mov %0, %%gs; mov %0, %%ds" ::"r"(sels[k]));
+		wrmsr(0xc0000101, 0x400000);
+		run_user(u_segments, NULL, 2);
+		kit_with("selector %x", sels[k], 0, 0, 0);
+		kit_case("selectors after a return to ring 3", "SDM 2A IRET", left * 0x100010001, kit_last.f.rax);
+		kit_case("GS base after a return to ring 3", "SDM 2A IRET", 0x400000, rdmsr(0xc0000101));
+	}
+	kit_with(NULL, 0, 0, 0, 0);
+	__asm__ volatile("mov %0, %%fs; mov %0, %%gs; mov %0, %%ds" ::"r"(0));
 }
 
 static void ring3(void)
@@ -575,6 +597,7 @@ int guest_main(void)
 	efer();
 	msrs();
 	ring3();
+	selectors_of_return();
 	system_calls();
 	others();
 	xcr0();

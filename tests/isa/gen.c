@@ -29,9 +29,24 @@ static bool one_in(struct isa_rng *r, unsigned n)
 #define N_VEX (3 * 256 * 4 * 2 * 2 * 2 * 8)
 #define N_EVEX (3 * 256 * 4 * 2 * 4 * 2 * 2)
 
+enum enc_kind { LEGACY64, LEGACY32, LEGACY16, VEX64, VEX32, EVEX64, EVEX32, NR_KINDS };
+
+static const struct {
+	u64 forms;
+	enum cpu_code mode;
+} kinds[NR_KINDS] = {
+	[LEGACY64] = { N_LEGACY64, CODE64 }, [LEGACY32] = { N_LEGACY32, CODE32 }, [LEGACY16] = { N_LEGACY32, CODE16 },
+	[VEX64] = { N_VEX, CODE64 },	     [VEX32] = { N_VEX, CODE32 },	  [EVEX64] = { N_EVEX, CODE64 },
+	[EVEX32] = { N_EVEX, CODE32 },
+};
+
 u64 isa_forms(void)
 {
-	return (u64)N_LEGACY64 + N_LEGACY32 + N_VEX + N_EVEX;
+	u64 n = 0;
+
+	for (unsigned k = 0; k < NR_KINDS; k++)
+		n += kinds[k].forms;
+	return n;
 }
 
 static unsigned take(u64 *n, unsigned base)
@@ -71,15 +86,16 @@ static void put_map(struct enc *e, unsigned map)
 		put(e, 0x3a);
 }
 
-static void make_legacy(struct enc *e, u64 n, struct isa_rng *r, bool long64)
+static void make_legacy(struct enc *e, u64 n, struct isa_rng *r, enum cpu_code mode)
 {
 	static const u8 pfx[4] = { 0, 0x66, 0xf3, 0xf2 };
+	bool long64 = mode == CODE64;
 	unsigned reg_form = take(&n, 2), ext = take(&n, 8), w = long64 ? take(&n, 2) : 0, p = take(&n, 4);
 	unsigned opcode = take(&n, 256), map = take(&n, 4);
 
 	if (one_in(r, 16))
 		put(e, 0xf0);
-	if (long64 && one_in(r, 24))
+	if (mode != CODE32 && one_in(r, long64 ? 24 : 4))
 		put(e, 0x67);
 	if (p > 1 && one_in(r, 6))
 		put(e, 0x66);
@@ -92,7 +108,7 @@ static void make_legacy(struct enc *e, u64 n, struct isa_rng *r, bool long64)
 	put_tail(e, r, ext, reg_form);
 }
 
-static void make_vex(struct enc *e, u64 n, struct isa_rng *r)
+static void make_vex(struct enc *e, u64 n, struct isa_rng *r, enum cpu_code mode)
 {
 	unsigned reg_form = take(&n, 2), ext = take(&n, 8), w = take(&n, 2), l = take(&n, 2), pp = take(&n, 4);
 	unsigned opcode = take(&n, 256), map = take(&n, 3) + 1, v = (unsigned)(isa_rand(r) & 15);
@@ -100,20 +116,20 @@ static void make_vex(struct enc *e, u64 n, struct isa_rng *r)
 	if (one_in(r, 2))
 		v = 15;
 	put(e, 0xc4);
-	put(e, (unsigned)(isa_rand(r) & 0xe0) | map);
+	put(e, (unsigned)(isa_rand(r) & 0xe0) | (mode == CODE64 ? 0 : 0xc0) | map);
 	put(e, w << 7 | v << 3 | l << 2 | pp);
 	put(e, opcode);
 	put_tail(e, r, ext, reg_form);
 }
 
-static void make_evex(struct enc *e, u64 n, struct isa_rng *r)
+static void make_evex(struct enc *e, u64 n, struct isa_rng *r, enum cpu_code mode)
 {
 	unsigned reg_form = take(&n, 2), b = take(&n, 2), l = take(&n, 4), w = take(&n, 2), pp = take(&n, 4);
 	unsigned opcode = take(&n, 256), map = take(&n, 3) + 1, x = (unsigned)isa_rand(r);
 	unsigned v = one_in(r, 2) ? 31 : x & 31, aaa = one_in(r, 2) ? 0 : x >> 5 & 7;
 
 	put(e, 0x62);
-	put(e, (x >> 8 & 0xf0) | map);
+	put(e, (x >> 8 & 0xf0) | (mode == CODE64 ? 0 : 0xc0) | map);
 	put(e, w << 7 | (v & 15) << 3 | 4 | pp);
 	put(e, (aaa && (x >> 16 & 1)) << 7 | l << 5 | b << 4 | (v >> 4) << 3 | aaa);
 	put(e, opcode);
@@ -376,7 +392,7 @@ static void patch(struct isa_case *t, unsigned off, unsigned bytes, u64 v)
 static void aim_memory(struct isa_rng *r, struct isa_case *t, const ZydisDecodedInstruction *z,
 		       const ZydisDecodedOperand *op)
 {
-	u64 target = rand_address(r);
+	u64 target = rand_address(r) - (t->mode == CODE16 ? ISA_BASE16 : 0);
 	int base = gpr(op->mem.base), index = gpr(op->mem.index);
 	u64 disp = (u64)op->mem.disp.value;
 	u64 idx = 0;
@@ -400,6 +416,8 @@ static void aim_memory(struct isa_rng *r, struct isa_case *t, const ZydisDecoded
 		t->in.r[base] = target / (op->mem.scale + 1);
 	else if (base >= 0)
 		t->in.r[base] = target - idx - disp;
+	else if (z->raw.disp.size == 16)
+		patch(t, z->raw.disp.offset, 2, target - idx);
 	else if (z->raw.disp.size == 32)
 		patch(t, z->raw.disp.offset, 4, target - idx);
 	else if (z->raw.disp.size == 64)
@@ -409,9 +427,11 @@ static void aim_memory(struct isa_rng *r, struct isa_case *t, const ZydisDecoded
 static void aim_operands(struct isa_rng *r, struct isa_case *t, const ZydisDecodedInstruction *z,
 			 const ZydisDecodedOperand *op)
 {
-	t->in.r[RSP] = ISA_DATA + 0x800 + (one_in(r, 4) ? isa_rand(r) % 64 : 0);
+	u32 data = ISA_DATA - (t->mode == CODE16 ? ISA_BASE16 : 0);
+
+	t->in.r[RSP] = data + 0x800 + (one_in(r, 4) ? isa_rand(r) % 64 : 0);
 	if (one_in(r, 2))
-		t->in.r[RBP] = ISA_DATA + 0x900;
+		t->in.r[RBP] = data + 0x900;
 	if (z->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
 		t->in.r[RCX] = isa_rand(r) % 48;
 	for (unsigned k = 0; k < z->operand_count; k++)
@@ -421,7 +441,7 @@ static void aim_operands(struct isa_rng *r, struct isa_case *t, const ZydisDecod
 			 op[k].visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT)
 			aim_memory(r, t, z, &op[k]);
 	if (z->mnemonic == ZYDIS_MNEMONIC_XLAT)
-		t->in.r[RBX] = ISA_DATA + 0x100;
+		t->in.r[RBX] = data + 0x100;
 	if (z->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && z->raw.imm[0].is_relative) {
 		u64 d = 0x10 + isa_rand(r) % 0x60;
 
@@ -432,36 +452,53 @@ static void aim_operands(struct isa_rng *r, struct isa_case *t, const ZydisDecod
 	}
 }
 
+static void make(struct enc *e, enum enc_kind kind, u64 n, struct isa_rng *r)
+{
+	if (kind <= LEGACY16)
+		make_legacy(e, n, r, kinds[kind].mode);
+	else if (kind <= VEX32)
+		make_vex(e, n, r, kinds[kind].mode);
+	else
+		make_evex(e, n, r, kinds[kind].mode);
+}
+
+static bool decode(const struct enc *e, enum cpu_code mode, ZydisDecodedInstruction *z, ZydisDecodedOperand *op)
+{
+	static const struct {
+		ZydisMachineMode machine;
+		ZydisStackWidth stack;
+	} modes[] = {
+		[CODE16] = { ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16 },
+		[CODE32] = { ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32 },
+		[CODE64] = { ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64 },
+	};
+	ZydisDecoder dec;
+
+	ZydisDecoderInit(&dec, modes[mode].machine, modes[mode].stack);
+	return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, e->b, 15, z, op)) && !denied(z, op);
+}
+
 bool isa_make(u64 form, struct isa_rng *r, struct isa_case *t)
 {
-	static const u8 pad = 0xcc;
 	struct enc e = { .n = 0 };
-	ZydisDecoder dec;
 	ZydisDecodedInstruction z;
 	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-	bool plain = form < N_LEGACY64 + N_LEGACY32;
+	unsigned kind = 0;
 
-	t->mode = form >= N_LEGACY64 && plain ? CODE32 : CODE64;
-	if (form < N_LEGACY64)
-		make_legacy(&e, form, r, true);
-	else if (plain)
-		make_legacy(&e, form - N_LEGACY64, r, false);
-	else if (form < N_LEGACY64 + N_LEGACY32 + N_VEX)
-		make_vex(&e, form - N_LEGACY64 - N_LEGACY32, r);
-	else
-		make_evex(&e, form - N_LEGACY64 - N_LEGACY32 - N_VEX, r);
-	ZydisDecoderInit(&dec, t->mode == CODE64 ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
-			 t->mode == CODE64 ? ZYDIS_STACK_WIDTH_64 : ZYDIS_STACK_WIDTH_32);
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, e.b, 15, &z, op)) || denied(&z, op))
+	for (; form >= kinds[kind].forms; kind++)
+		form -= kinds[kind].forms;
+	t->mode = kinds[kind].mode;
+	make(&e, kind, form, r);
+	if (!decode(&e, t->mode, &z, op))
 		return false;
-	if (!(z.attributes & ZYDIS_ATTRIB_HAS_MODRM) && plain && (form & 15))
+	if (!(z.attributes & ZYDIS_ATTRIB_HAS_MODRM) && kind <= LEGACY16 && (form & 15))
 		return false;
-	memset(t->code, pad, sizeof(t->code));
+	memset(t->code, 0xcc, sizeof(t->code));
 	memcpy(t->code, e.b, z.length);
 	t->len = 15;
 	rand_state(r, t);
 	aim_operands(r, t, &z, op);
-	if (t->mode == CODE32)
+	if (t->mode != CODE64)
 		for (unsigned i = 0; i < 16; i++)
 			t->in.r[i] = (u32)t->in.r[i];
 	return true;

@@ -6,17 +6,21 @@
 #define _GNU_SOURCE
 #include "isa.h"
 
+#include <asm/ldt.h>
 #include <cpuid.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #define USER_CS64 0x33
 #define USER_CS32 0x23
 #define USER_DS 0x2b
+#define LDT_CS16 0x07
+#define LDT_DS16 0x0f
 #define FLAGS_TESTED (FLAGS_ARITH | FLAG_DF)
 
 /* The handler needs one path to its arguments; a test program may have it at file scope. */
@@ -26,7 +30,7 @@ static struct {
 	ucontext_t back;
 	u8 fpback[8192];
 	size_t fpsize;
-	bool entering;
+	bool entering, code16;
 	u32 off_avx, off_k, off_hi256, off_hi16;
 	u64 features;
 } host;
@@ -87,17 +91,25 @@ static void fp_load(struct isa_state *s, u8 *x)
 static const int greg_of[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
 				 REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
 
+static void set_data_segments(u16 sel)
+{
+	__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" ::"r"(sel));
+}
+
 static void enter(ucontext_t *u)
 {
 	const struct isa_case *t = host.t;
-	u16 cs = t->mode == CODE64 ? USER_CS64 : USER_CS32;
+	u16 cs = t->mode == CODE64 ? USER_CS64 : t->mode == CODE32 ? USER_CS32 : LDT_CS16;
+	u16 ds = t->mode == CODE16 ? LDT_DS16 : USER_DS;
+
+	set_data_segments(ds);
 
 	for (int i = 0; i < 16; i++)
 		u->uc_mcontext.gregs[greg_of[i]] = (greg_t)t->in.r[i];
-	u->uc_mcontext.gregs[REG_RIP] = ISA_START;
+	u->uc_mcontext.gregs[REG_RIP] = ISA_START - isa_code_base(t->mode);
 	u->uc_mcontext.gregs[REG_EFL] = (greg_t)((t->in.rflags & FLAGS_TESTED) | FLAG_IF | 2);
 	u->uc_mcontext.gregs[REG_CSGSFS] = (greg_t)((u->uc_mcontext.gregs[REG_CSGSFS] & 0x0000ffffffff0000) | cs |
-						    (u64)USER_DS << 48);
+						    (u64)ds << 48);
 	fp_store((u8 *)u->uc_mcontext.fpregs, &t->in);
 }
 
@@ -107,7 +119,10 @@ static void leave(ucontext_t *u, struct isa_result *o)
 
 	for (int i = 0; i < 16; i++)
 		o->st.r[i] = (u64)g[greg_of[i]];
-	o->st.rip = (u64)g[REG_RIP];
+	o->st.rip = (u64)g[REG_RIP] + isa_code_base(host.t->mode);
+	for (int i = 0; i < 16 && host.t->mode != CODE64; i++)
+		o->st.r[i] =
+		    (u32)o->st.r[i]; /* the rest is undefined (SDM 1, 3.4.1.1): KMOVD, IRET leave things there */
 	o->st.rflags = (u64)g[REG_EFL] & FLAGS_TESTED;
 	o->exc = (u8)g[REG_TRAPNO];
 	o->error = (u32)g[REG_ERR];
@@ -145,6 +160,7 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 			_exit(126);
 		_exit(125);
 	}
+	set_data_segments(USER_DS);
 	leave(u, host.out);
 	host.out = NULL;
 	memcpy(u->uc_mcontext.gregs, host.back.uc_mcontext.gregs, sizeof(gregset_t));
@@ -160,6 +176,18 @@ static void *map_at(u32 addr, size_t size, int prot)
 		exit(2);
 	}
 	return p;
+}
+
+static bool ldt_entry(unsigned sel, u32 base, unsigned contents)
+{
+	struct user_desc d = { .entry_number = sel >> 3, .base_addr = base, .limit = 0xffff, .contents = contents };
+
+	return !syscall(SYS_modify_ldt, 1, &d, sizeof(d));
+}
+
+bool isa_host_has_code16(void)
+{
+	return host.code16;
 }
 
 int isa_host_init(void)
@@ -183,7 +211,9 @@ int isa_host_init(void)
 			continue;
 		*(i == 2 ? &host.off_avx : i == 5 ? &host.off_k : i == 6 ? &host.off_hi256 : &host.off_hi16) = b;
 	}
-	__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" ::"r"(USER_DS));
+	set_data_segments(USER_DS);
+	host.code16 = ldt_entry(LDT_CS16, ISA_CODE, MODIFY_LDT_CONTENTS_CODE) &&
+		      ldt_entry(LDT_DS16, ISA_BASE16, MODIFY_LDT_CONTENTS_DATA);
 	return 0;
 }
 

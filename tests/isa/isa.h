@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Instruction tests against silicon: one instruction with a whole user-visible state goes through the host CPU and
- * through the library (decode_insn() and cpu_exec()), and everything must agree: registers, flags, vector state, memory,
- * and the exception with its error code and address.
+ * through the library (decode_insn() and cpu_exec()), and everything must agree: registers, flags, vector state,
+ * memory, and the exception with its error code and address.
  *
  * Both sides see the same little world: the instruction at ISA_CODE on a page of INT3s, a read-write data page at
  * ISA_DATA followed by a read-only one, nothing mapped around them. All of it lies below 4 GiB so that 32-bit code runs
- * in a compatibility segment.
+ * in a compatibility segment. 16-bit code runs in segments of 64 KiB from the LDT: code from ISA_CODE, stack and data
+ * from ISA_BASE16, so that limits, bases and the 16-bit stack pointer are compared as well.
  */
 #ifndef TESTS_ISA_H
 #define TESTS_ISA_H
@@ -15,6 +16,7 @@
 #define ISA_CODE 0x10000000u
 #define ISA_START (ISA_CODE + 0x800)
 #define ISA_DATA 0x20001000u
+#define ISA_BASE16 (ISA_DATA - 0x4000)
 #define ISA_PAGES 2 /* the second one is read-only */
 #define ISA_NO_EXC 0xff
 
@@ -29,10 +31,16 @@ struct isa_state {
 struct isa_case {
 	u8 code[16];
 	u8 len;
-	enum cpu_code mode; /* CODE64 or CODE32 */
+	enum cpu_code mode;
 	struct isa_state in;
 	u8 mem[ISA_PAGES * 4096];
 };
+
+/* Linear address of offset 0 of the code segment. */
+static inline u32 isa_code_base(enum cpu_code mode)
+{
+	return mode == CODE16 ? ISA_CODE : 0;
+}
 
 struct isa_result {
 	struct isa_state st;
@@ -44,6 +52,7 @@ struct isa_result {
 
 /* host.c: one instruction on the host CPU. isa_host_init() once a process; it takes over the fault signals. */
 int isa_host_init(void);
+bool isa_host_has_code16(void); /* not where the kernel has no modify_ldt() */
 void isa_host_run(const struct isa_case *t, struct isa_result *out);
 
 /* lib.c: the same by the library. */

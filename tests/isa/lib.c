@@ -148,6 +148,11 @@ static void set_segments(struct cpu *c, enum cpu_code mode)
 	c->seg[SEG_CS].sel = mode == CODE64 ? 0x33 : 0x23;
 	c->seg[SEG_CS].attr = SEG_S | SEG_P | SEG_DPL | SEG_CODE | SEG_R | SEG_A | SEG_G |
 			      (mode == CODE64 ? SEG_L : SEG_D);
+	for (unsigned s = 0; mode == CODE16 && s < NR_SEGS; s++) {
+		c->seg[s].base = s == SEG_CS ? ISA_CODE : ISA_BASE16;
+		c->seg[s].limit = 0xffff;
+		c->seg[s].attr &= ~(u32)(SEG_G | SEG_D);
+	}
 }
 
 static void load_state(struct cpu *c, const struct isa_case *t)
@@ -160,7 +165,7 @@ static void load_state(struct cpu *c, const struct isa_case *t)
 	set_segments(c, t->mode);
 	memcpy(c->r, t->in.r, sizeof(t->in.r));
 	c->r[R_ZERO] = 0;
-	c->r[R_RIP] = ISA_START;
+	c->r[R_RIP] = ISA_START - isa_code_base(t->mode);
 	cpu_set_rflags_raw(c, (t->in.rflags & (FLAGS_ARITH | FLAG_DF)) | FLAG_IF | 2);
 	memcpy(c->zmm, t->in.zmm, sizeof(c->zmm));
 	memcpy(c->k, t->in.k, sizeof(c->k));
@@ -169,10 +174,10 @@ static void load_state(struct cpu *c, const struct isa_case *t)
 	cpu_update_mode(c);
 }
 
-static void store_state(struct cpu *c, struct isa_result *o)
+static void store_state(struct cpu *c, enum cpu_code mode, struct isa_result *o)
 {
 	memcpy(o->st.r, c->r, sizeof(o->st.r));
-	o->st.rip = c->r[R_RIP];
+	o->st.rip = c->r[R_RIP] + isa_code_base(mode);
 	o->st.rflags = cpu_rflags(c) & (FLAGS_ARITH | FLAG_DF);
 	memcpy(o->st.zmm, c->zmm, sizeof(o->st.zmm));
 	memcpy(o->st.k, c->k, sizeof(o->st.k));
@@ -208,5 +213,5 @@ void isa_lib_run(const struct isa_case *t, struct isa_result *o)
 		o->error = c->exc.has_error ? c->exc.error : 0;
 		o->cr2 = c->exc.vector == EXC_PF ? c->exc.payload : 0;
 	}
-	store_state(c, o);
+	store_state(c, t->mode, o);
 }

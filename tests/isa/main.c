@@ -70,7 +70,10 @@ static int differ(const struct isa_case *t, const struct isa_result *h, const st
 
 static void show(const struct isa_case *t, u64 seed, u64 form, const char *text)
 {
-	printf("FAIL %s  [isa -s %lu -f %lu] mode %d:", text, seed, form, t->mode == CODE64 ? 64 : 32);
+	printf("FAIL %s  [isa -s %lu -f %lu] mode %d:", text, seed, form,
+	       t->mode == CODE64   ? 64
+	       : t->mode == CODE32 ? 32
+				   : 16);
 	for (int i = 0; i < t->len && !(t->code[i] == 0xcc && t->code[i + 1] == 0xcc && t->code[14] == 0xcc); i++)
 		printf(" %02x", t->code[i]);
 	printf("\n");
@@ -93,7 +96,7 @@ static void run_one(u64 seed, u64 form, const char *only, bool verbose, struct t
 	char text[128];
 
 	memset(&t, 0, sizeof(t));
-	if (!isa_make(form, &r, &t))
+	if (!isa_make(form, &r, &t) || (t.mode == CODE16 && !isa_host_has_code16()))
 		return;
 	decode_text(t.code, t.len, t.mode, ISA_START, text, sizeof(text));
 	if (only && (strncmp(text, only, strlen(only)) || (text[strlen(only)] != ' ' && text[strlen(only)])))

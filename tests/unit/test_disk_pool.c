@@ -243,6 +243,7 @@ static void test_long(void **state)
 	assert_int_equal(taken(), 1);
 	assert_int_equal(d.ram[STATUSES], 0);
 	assert_int_equal(d.ram[DATA], 1);
+	assert_int_equal(d.counters.n[CNT_DISK_WAITED], 8);
 	assert_int_equal(d.ram[DATA + DISK - 1], (u8)((DISK - (128 << 10)) / 512 + 1));
 }
 
@@ -354,6 +355,7 @@ static void test_at_once(void **state)
 	}
 	offer(0, IN, 0, DISK);
 	assert_int_equal(taken(), 1);
+	assert_int_equal(d.counters.n[CNT_DISK_WAITED], 0);
 }
 
 int main(void)

@@ -143,6 +143,36 @@ static void test_hostile_dma(void **state)
 	outl(&b, 0x518, 0xffffffff); /* a command block where no memory is */
 }
 
+static void renew(void *opaque, unsigned key)
+{
+	u8 *n = opaque;
+
+	assert_true(key >= FWCFG_FIRST_FILE);
+	*n += 1;
+	fwcfg_set_file(fw, "fresh", n, 1, false, &b.err);
+}
+
+/* Made anew at each selection, by port and by DMA; what else the item is stays. */
+static void test_fresh(void **state)
+{
+	u8 n = 0, got;
+
+	(void)state;
+	assert_int_equal(fwcfg_set_file(fw, "plain", "x", 1, false, &b.err), 0);
+	assert_int_equal(fwcfg_set_file(fw, "fresh", &n, 1, false, &b.err), 0);
+	fwcfg_mark_fresh(fw, "fresh");
+	fwcfg_mark_fresh(fw, "absent");
+	fw->refresh = (struct call){ renew, &n };
+	read_item(FWCFG_FIRST_FILE, &got, 1);
+	assert_int_equal(got, 'x');
+	read_item(FWCFG_FIRST_FILE + 1, &got, 1);
+	assert_int_equal(got, 1);
+	assert_int_equal(dma((FWCFG_FIRST_FILE + 1) << 16 | 0x0a, 1, 0x2000), 0);
+	mem_read(b.mem, 0x2000, &got, 1);
+	assert_int_equal(got, 2);
+	assert_int_equal(n, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +180,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dma, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_dma, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fresh, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -185,7 +185,9 @@ static void test_mca(void **state)
 		no_put(MSR_MC0_CTL + 4 * k, 0xaaaaaaaaaaaaaaaa);
 	}
 	no_get(MSR_MC0_CTL + 4 * NR_MC_BANKS);
-	no_put(MSR_MC0_CTL + 2, 1);
+	put(MSR_MC0_CTL + 2, ~0ull);
+	put(MSR_MC0_CTL + 3, 1);
+	no_put(MSR_AMD_HWCR, BIT(18));
 	f->model.amd = true;
 	put(MSR_MC0_CTL + 2, 1);
 	no_put(MSR_MC0_CTL + 1, 1);

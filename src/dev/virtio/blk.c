@@ -294,8 +294,10 @@ static void go_on(struct request *r, unsigned now)
 	while (!r->finished && r->status == S_OK && !virtq_stale(r->chain)) {
 		begin_step(r);
 		if (!now || !work_now(r)) {
-			if (block_submit(&r->v->client, &r->job))
+			if (block_submit(&r->v->client, &r->job)) {
+				counter_inc(r->v->d.board.counters, CNT_DISK_WAITED);
 				return;
+			}
 			work(&r->job);
 		} else {
 			now--;
