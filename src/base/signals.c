@@ -20,6 +20,8 @@ static struct {
 	struct sigaction old[NSIG];
 	void (*_Atomic stop)(void *opaque, int sig);
 	void *stop_opaque;
+	void (*_Atomic resize)(void *opaque);
+	void *resize_opaque;
 	atomic_int stops;
 } sg;
 
@@ -99,4 +101,26 @@ void signals_on_stop(void (*fn)(void *opaque, int sig), void *opaque)
 {
 	sg.stop_opaque = opaque;
 	atomic_store(&sg.stop, fn);
+}
+
+static void on_resize(int sig)
+{
+	void (*fn)(void *) = atomic_load(&sg.resize);
+	int saved = errno;
+
+	(void)sig;
+	if (fn)
+		fn(sg.resize_opaque);
+	errno = saved;
+}
+
+void signals_on_resize(void (*fn)(void *opaque), void *opaque)
+{
+	struct sigaction winch = { .sa_handler = on_resize, .sa_flags = SA_RESTART };
+
+	if (fn)
+		sg.resize_opaque = opaque;
+	atomic_store(&sg.resize, fn);
+	if (fn)
+		sigaction(SIGWINCH, &winch, NULL);
 }

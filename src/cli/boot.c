@@ -64,6 +64,11 @@ static void on_key(void *opaque, char letter)
 	}
 }
 
+static void on_resize(void *opaque)
+{
+	vm_resized(opaque);
+}
+
 static void on_signal(void *opaque, int sig)
 {
 	vm_signal(opaque, sig);
@@ -180,7 +185,10 @@ static int run(struct session *s, struct err *e)
 		return cli_fail(e);
 	say_hello(s);
 	signals_on_stop(on_signal, s->vm);
+	signals_on_resize(on_resize, s->vm);
+	vm_resized(s->vm);
 	status = vm_run(s->vm, e);
+	signals_on_resize(NULL, NULL);
 	signals_on_stop(NULL, NULL);
 	control_stop(s->control);
 	repeat_tell(&s->o, s->vm);

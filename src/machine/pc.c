@@ -490,3 +490,9 @@ bool pc_balloon_get(const struct pc *pc, u64 *bytes)
 		*bytes = virtio_balloon_actual(pc->virtio.balloon);
 	return pc->virtio.balloon != NULL;
 }
+
+void pc_console_resize(struct pc *pc, unsigned port, u16 cols, u16 rows)
+{
+	if (pc->virtio.console)
+		virtio_console_resize(pc->virtio.console, port, cols, rows);
+}

@@ -138,6 +138,7 @@ struct vm {
 	_Atomic u64 sleep_until;	/* when the I/O thread wakes by itself */
 	atomic_bool reset_wanted;
 	atomic_int signal_seen;
+	atomic_bool resized;		/* vm_resized() */
 	atomic_bool ended;
 	atomic_int status;
 	char why[300];			/* the end in words; written once, before ended */
@@ -159,6 +160,8 @@ void vm_signal(struct vm *vm, int sig);
 void vm_check_signal(struct vm *vm);
 /* I/O thread: the board, all processors, and the kernel loaded again. */
 int vm_reset(struct vm *vm, struct err *e);
+/* The same: this process's terminal may have another size, which the virtio console on it passes on. */
+void vm_resized(struct vm *vm);
 /* From a device: the board is reset, as soon as the vCPU that asked for it has finished its instruction. */
 void vm_request_reset(struct vm *vm);
 

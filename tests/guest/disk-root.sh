@@ -21,11 +21,14 @@ prepare() {
 	cp --sparse=always "$guest/bookworm.ext4" "$TMPDIR/disk"
 }
 
+# On a host that is busy with other work systemd's own limits would be over too soon.
+patience="systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
+
 # disk_root FLAVOUR ENGINE CPUS INIT [SCRIPT]
 disk_root() {
 	prepare "$1"
 	python3 tests/guest/disk-root.py "$4" "${5:-}" "$DOPPEL" boot -q --engine "$2" --cpus "$3" --memory 1G \
-		--kernel "$dir/vmlinuz" --initrd "$dir/root.gz" --append "console=ttyS0 quiet root=/dev/vda init=$4" \
+		--kernel "$dir/vmlinuz" --initrd "$dir/root.gz" --append "console=ttyS0 quiet root=/dev/vda init=$4 $patience" \
 		--disk "$TMPDIR/disk" --timeout 1500 --stats=json >"$TMPDIR/console" 2>"$TMPDIR/stats" ||
 		{ cat "$TMPDIR/stats"; fail "the guest did not do it"; }
 	for bad in "Kernel panic" "BUG:" "Oops" "I/O error" "EXT4-fs error" "segfault" "general protection"; do
