@@ -28,8 +28,6 @@ struct delivery {
 	u64 flags; /* image to push */
 };
 
-enum { DEBUGCTL_LBR = 1, DEBUGCTL_BTF = 2 };
-
 static int idt_fault(struct cpu *c, u8 vector, const struct event *e)
 {
 	return cpu_raise_error(c, vector, e->vector * 8u + 2);

@@ -5,7 +5,8 @@
  * instruction. When it has retired (OUT_DONE, OUT_END, OUT_HALT):
  *   1. if shadow: event_shadow_end(c)       (the STI or MOV SS before it no longer blocks)
  *   2. if rf: c->rflags &= ~FLAG_RF         (not after IRET, which may have set it afresh)
- *   3. if tf: event_step(c)                 (#DB after it, unless it is of the kind that takes none)
+ *   3. if tf: event_step(c)                 (#DB after it, unless it is of the kind that takes none; with
+ *                                            DEBUGCTL.BTF only after a branch)
  *   4. if attention: event_poll(c)
  * event_retire() does 1 to 3. Instructions may run back to back without it while shadow, tf and rf are all clear: what
  * sets them (STI, MOV SS, POPF, IRET, delivery …) returns OUT_END and posts ATT_EVENTS.
@@ -15,6 +16,8 @@
 #define CPU_EVENT_H
 
 #include "cpu/insn.h"
+
+enum { DEBUGCTL_LBR = 1, DEBUGCTL_BTF = 2 };
 
 /* Delivers e through the IDT or IVT. r[R_RIP] is the instruction to return to; for EV_SOFT_INT, EV_SOFT_EXC and
  * EV_PRIV_SW it is the instruction itself, and insn_len is added. Faults on the way are handled inside: afterwards the
@@ -30,6 +33,9 @@ bool event_deliverable(struct cpu *c);
 
 /* The instruction that retired was begun with TF set: a single-step trap becomes pending. */
 void event_step(struct cpu *c);
+/* Did i at RIP at transfer control? What TF asks for while DEBUGCTL.BTF is set (SDM 3B 17.4.3). A conditional branch to
+ * the next instruction counts as not taken. */
+bool event_branched(struct cpu *c, const struct insn *i, u64 at);
 
 /* Is there anything that event_poll() could take now, or once something stops blocking it? */
 bool event_waiting(struct cpu *c);
@@ -51,14 +57,14 @@ static inline void event_between_iterations(struct cpu *c, const struct insn *i)
 }
 
 /* The retirement rules above; MOV SS behind STI, or STI behind MOV SS, opens a shadow of its own. rflags and shadow as
- * they were before the instruction. */
-static inline void event_retire(struct cpu *c, u32 rflags, u8 shadow, const struct insn *i)
+ * they were before the instruction, at: RIP then. */
+static inline void event_retire(struct cpu *c, u32 rflags, u8 shadow, const struct insn *i, u64 at)
 {
 	if (shadow && c->int_shadow == shadow)
 		event_shadow_end(c);
 	if ((rflags & FLAG_RF) && !(i->map == 0 && i->opcode == 0xcf))
 		c->rflags &= ~(u32)FLAG_RF;
-	if (rflags & FLAG_TF)
+	if ((rflags & FLAG_TF) && (!(c->debugctl & DEBUGCTL_BTF) || event_branched(c, i, at)))
 		event_step(c);
 }
 

@@ -135,6 +135,20 @@ bool event_waiting(struct cpu *c)
 	       lapic_pending_vector(c) >= 0;
 }
 
+bool event_branched(struct cpu *c, const struct insn *i, u64 at)
+{
+	static const u8 always[] = { 0x9a, 0xc2, 0xc3, 0xca, 0xcb, 0xcf, 0xe8, 0xe9, 0xea, 0xeb };
+	u64 mask = c->d.code == CODE64 ? ~0ull : c->d.code == CODE32 ? 0xffffffff : 0xffff;
+
+	if ((c->r[R_RIP] - at - i->len) & mask)
+		return true;
+	for (unsigned n = 0; i->map == 0 && n < ARRAY_SIZE(always); n++)
+		if (i->opcode == always[n])
+			return true;
+	c->no_step = false;
+	return false;
+}
+
 void event_step(struct cpu *c)
 {
 	bool none = c->no_step || c->int_shadow == 2;

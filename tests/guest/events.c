@@ -114,6 +114,11 @@ SCENE(step_rep,
       "lea buffer(%rip), %rdi; mov $3, %ecx; " SET_TF "step_rep_0: rep stosb; step_rep_1: nop; step_rep_2: " CLEAR_TF);
 SCENE(step_syscall,
       "lea syscall_in(%rip), %rdx; mov %rsp, %r10; " SET_TF "syscall; syscall_in: nop; syscall_1: " CLEAR_TF);
+SCENE(step_btf, SET_TF "nop; stc; jnc step_btf_0; nop; jc step_btf_1; nop; step_btf_0: nop; step_btf_1: nop; "
+		       "step_btf_2: " CLEAR_TF);
+SCENE(step_btf_next, SET_TF "nop; jmp step_btf_3; step_btf_3: nop; step_btf_4: " CLEAR_TF);
+SCENE(step_btf_rep,
+      "lea buffer(%rip), %rdi; mov $3, %ecx; " SET_TF "rep stosb; call step_btf_5; step_btf_5: pop %rax; " CLEAR_TF);
 static u8 buffer[64] __attribute__((aligned(64), used));
 
 static void single_step(void)
@@ -147,6 +152,18 @@ static void single_step(void)
 	saw("step in REP", "SDM 3B 17.3.1.4", 1, DB, AT(step_rep_0));
 	saw("step at the end of REP", "SDM 3B 17.3.1.4", 2, DB, AT(step_rep_1));
 	kit_case("RF pushed after the last repetition", "SDM 3B 17.3.1.1", 0, log[2].flags & RF);
+	wrmsr(0x1d9, 2);
+	run(step_btf);
+	saw("a step only behind a taken branch", "SDM 3B 17.4.3", 0, DB, AT(step_btf_1));
+	saw("#DB clears DEBUGCTL.BTF", "SDM 3B 17.4.3", 1, DB, AT(step_btf_2));
+	kit_case("DEBUGCTL in the end", "SDM 3B 17.4.3", 0, rdmsr(0x1d9));
+	wrmsr(0x1d9, 2);
+	run(step_btf_next);
+	saw("a jump to the next instruction is a branch", "SDM 3B 17.4.3", 0, DB, AT(step_btf_3));
+	wrmsr(0x1d9, 2);
+	run(step_btf_rep);
+	saw("repetitions are no branches, a call is one", "SDM 3B 17.4.3", 0, DB, AT(step_btf_5));
+	wrmsr(0x1d9, 0);
 	wrmsr(0xc0000081, 0x8ull << 32);
 	for (int masked = 0; masked < 2; masked++) {
 		wrmsr(0xc0000082, AT(syscall_in));

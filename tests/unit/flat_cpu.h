@@ -406,10 +406,11 @@ static inline int flat_exec(struct flat *f)
 	assert_int_equal(decode_insn(&i, f->mem + at, 15, c->d.code, !c->d.pe || c->d.vm86), DECODE_OK);
 	u32 rflags = c->rflags;
 	u8 shadow = c->int_shadow;
+	u64 rip = c->r[R_RIP];
 	int out = cpu_exec(c, &i);
 
 	if (out == OUT_DONE || out == OUT_END || out == OUT_HALT)
-		event_retire(c, rflags, shadow, &i);
+		event_retire(c, rflags, shadow, &i, rip);
 	return out;
 }
 

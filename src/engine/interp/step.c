@@ -82,6 +82,7 @@ int step_insn(struct interp *in)
 {
 	struct cpu *c = in->cpu;
 	u32 rflags = c->rflags;
+	u64 at;
 	u8 shadow = c->int_shadow;
 	struct insn *i = NULL;
 	int out;
@@ -93,12 +94,13 @@ int step_insn(struct interp *in)
 	if (fetch_insn(in, &i))
 		return interp_outcome(in, NULL, OUT_FAULT);
 	c->block_end = NULL;
+	at = c->r[R_RIP];
 	out = cpu_exec(c, i);
 	if (out == OUT_DONE || out == OUT_END || out == OUT_HALT) {
 		c->icount++;
-		event_retire(c, rflags, shadow, i);
+		event_retire(c, rflags, shadow, i, at);
 	} else if (out == OUT_AGAIN) {
-		if (rflags & FLAG_TF)
+		if ((rflags & FLAG_TF) && !(c->debugctl & DEBUGCTL_BTF))
 			event_step(c);
 		event_between_iterations(c, i);
 		interp_count_unretired(in);
