@@ -232,7 +232,7 @@ static int check_translate(const struct boot_options *o, struct err *e)
 	const struct engine_options *t = &o->vm.engine_options;
 	const char *what = t->verify ? "--verify" : t->dump_blocks ? "--dump" : t->perf_map ? "--perf-map" : NULL;
 
-	if (what && strcmp(o->engine, "translate"))
+	if (what && strcmp(o->engine, "translate") && strcmp(o->engine, "auto"))
 		return err_set(e, "%s is about translated code: give --engine translate", what);
 	if (t->verify && o->vm.cpus > 1)
 		return err_set(e,

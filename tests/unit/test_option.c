@@ -176,15 +176,11 @@ static void test_boot_refusals(void **state)
 		{ "-O", "all,-" },
 		{ "--verify", "7" },
 		{ "--verify", "1/0" },
-		{ "--verify", "1/8" }, /* without --engine translate */
 		{ "--dump", "code" },
-		{ "--dump", "blocks" },
-		{ "--perf-map", NULL },
 		{ "-O", "" },
 		{ "--audit", "tlb,fish" },
 		{ "--gdb=0", NULL },
 		{ "--wait", NULL },
-		{ "disk.img", NULL },
 		{ "--disk", "x,y" },
 		{ "--rng", "1" },
 		{ "--balloon", "1" },
@@ -207,6 +203,8 @@ static void test_boot_refusals(void **state)
 		assert_true(strlen(e.text) > 10);
 		assert_null(strchr(e.text, '\n'));
 	}
+	assert_int_equal(boot(&o, &e, "--kernel", "k", "--engine", "interp", "--perf-map", NULL), -1);
+	assert_int_equal(boot(&o, &e, "--kernel", "k", "--verify", "1/8", "--cpus", "2", NULL), -1);
 	assert_int_equal(boot(&o, &e, NULL), -1);
 	assert_int_equal(boot(&o, &e, "--kernel", NULL), -1);
 }
