@@ -35,11 +35,11 @@
 #define SEGMENT(n, m)               \
 	UINT(n ".sel", m.sel, 0, 1) \
 	UINT(n ".attr", m.attr, 0, 1) UINT(n ".limit", m.limit, 0, 1) UINT(n ".base", m.base, 0, 1)
-#define EVENT(n, m)                                                                                                   \
-	UINT(n ".type", m.type, 0, 1)                                                                                 \
-	UINT(n ".vector", m.vector, 0, 1)                                                                             \
-	BOOL(n ".has_error", m.has_error, 0, 1) UINT(n ".insn_len", m.insn_len, 0, 1) UINT(n ".error", m.error, 0, 1) \
-	    UINT(n ".payload", m.payload, 0, 1)
+#define EVENT(n, m)                             \
+	UINT(n ".type", m.type, 0, 1)           \
+	UINT(n ".vector", m.vector, 0, 1)       \
+	BOOL(n ".has_error", m.has_error, 0, 1) \
+	UINT(n ".insn_len", m.insn_len, 0, 1) UINT(n ".error", m.error, 0, 1) UINT(n ".payload", m.payload, 0, 1)
 
 static const struct state_field rows[] = {
 #include "cpu/fields.def"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The size of doppel's terminal, at the start and after a change, reaches the guest's virtio console.
 . tests/guest/debian.inc
+[ -z "$SHORT" ] || { echo "the sanitizers have tests/unit/test_virtio_devices.c"; exit 77; }
 if ! tools/fetch-guest "$guest" >"$TMPDIR/fetch" 2>&1; then
 	cat "$TMPDIR/fetch"
 	echo "Debian's kernel could not be fetched"

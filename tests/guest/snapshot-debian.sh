@@ -2,6 +2,7 @@
 # A Debian guest with a file open on a virtio disk, a sleeper, a worker and a virtio console is saved, ends, and goes on in
 # another process, with two CPUs, under another engine.
 . tests/guest/debian.inc
+[ -z "$SHORT" ] || { echo "the sanitizers have tests/guest/snapshot.sh"; exit 77; }
 export XDG_RUNTIME_DIR="$TMPDIR/run"
 mkdir -p "$XDG_RUNTIME_DIR"
 if ! tools/fetch-guest "$guest" >"$TMPDIR/fetch" 2>&1; then
