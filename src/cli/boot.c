@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "debug/gdb.h"
+#include "debug/lockstep.h"
 #include "debug/trace.h"
 #include "mmu/mmu.h"
 #include "snap/snap.h"
@@ -173,10 +174,34 @@ static int open_control(struct session *s, struct err *e)
 	return s->control ? 0 : -1;
 }
 
+static int run_lockstep(struct session *s, struct err *e)
+{
+	struct lockstep *l = lockstep_new(&s->o.vm, s->o.follower, s->o.lockstep_every, e);
+	int status;
+
+	if (!l)
+		return cli_fail(e);
+	s->vm = lockstep_lead(l);
+	say_hello(s);
+	signals_on_stop(on_signal, s->vm);
+	status = lockstep_run(l, e);
+	signals_on_stop(NULL, NULL);
+	s->vm = lockstep_lead(l);
+	if (s->vm && s->o.stats)
+		stats_print(s->vm, s->o.stats, stderr);
+	if (s->vm && s->vm->why[0])
+		log_msg(status == STATUS_FAILURE ? LOG_ERROR : LOG_INFO, "%s", s->vm->why);
+	s->vm = NULL;
+	lockstep_free(l);
+	return status;
+}
+
 static int run(struct session *s, struct err *e)
 {
 	int status;
 
+	if (s->o.lockstep)
+		return run_lockstep(s, e);
 	if (make_machine(s, e))
 		return cli_fail(e);
 	if (s->gdb && gdb_start(s->gdb, s->vm, e))

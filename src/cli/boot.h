@@ -23,6 +23,9 @@ struct boot_options {
 	const char *load;	     /* a snapshot */
 	u64 given;		     /* options that were given, by number */
 	const char *record, *replay; /* files */
+	const char *lockstep;	     /* A,B[,N] */
+	const struct engine_ops *follower; /* of the two engines the one that stops exactly */
+	u64 lockstep_every;
 };
 
 /* -1 with a sentence. */

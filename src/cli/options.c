@@ -351,6 +351,9 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_REPLAY:
 		o->replay = val;
 		return 0;
+	case OPT_LOCKSTEP:
+		o->lockstep = val;
+		return 0;
 	case OPT_ENGINE_SWITCH:
 		return option_u64(name, val, 1, 1ull << 40, &o->vm.switch_every, e);
 	case OPT_LOAD:

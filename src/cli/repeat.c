@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Runs that can be repeated, and runs that change engines: --record, --replay, --engine-switch-every.
+ * Runs that can be repeated, and runs of more than one engine: --record, --replay, --lockstep, --engine-switch-every.
  */
 #include <string.h>
 
-#include "base/log.h"
+#include "base/option.h"
 #include "cli/boot.h"
 #include "engine/arbiter.h"
 
@@ -13,8 +13,10 @@ int repeat_check(const struct boot_options *o, struct err *e)
 
 	if (o->record && o->replay)
 		return err_set(e, "--record and --replay: a run is recorded or repeated, choose one");
-	if ((o->record || o->replay) && o->gdb_port)
-		return err_set(e, "%s and --gdb do not go together in this version", what);
+	if (o->lockstep && (o->record || o->replay || o->vm.switch_every || o->load))
+		return err_set(e, "--lockstep does not go with --record, --replay, --load and --engine-switch-every");
+	if ((o->record || o->replay || o->lockstep) && o->gdb_port)
+		return err_set(e, "%s and --gdb do not go together in this version", o->lockstep ? "--lockstep" : what);
 	return 0;
 }
 
@@ -41,8 +43,37 @@ static const struct engine_ops *another_engine(const struct engine_ops *ops)
 	return NULL;
 }
 
+/* "A,B" or "A,B,N". The interpreter stops exactly, so it follows. */
+static int open_lockstep(struct boot_options *o, struct err *e)
+{
+	size_t first = strcspn(o->lockstep, ","),
+	       second = o->lockstep[first] ? strcspn(o->lockstep + first + 1, ",") : 0;
+	const char *rest = o->lockstep + first + (second ? 1 + second : 0);
+	char name[2][24] = { "", "" };
+	const struct engine_ops *engine[2];
+
+	if (!second || first >= sizeof(name[0]) || second >= sizeof(name[1]))
+		return err_set(e, "--lockstep does not take '%.100s': give interp,translate or interp,translate,N",
+			       o->lockstep);
+	memcpy(name[0], o->lockstep, first);
+	memcpy(name[1], o->lockstep + first + 1, second);
+	o->lockstep_every = 1;
+	if (*rest && option_u64("lockstep", rest + 1, 1, 1u << 30, &o->lockstep_every, e))
+		return -1;
+	for (unsigned k = 0; k < 2; k++)
+		if (!(engine[k] = arbiter_choose(name[k], e)))
+			return -1;
+	if (engine[0] == engine[1] || (engine[0] != &engine_interp && engine[1] != &engine_interp))
+		return err_set(e, "--lockstep compares the engine interp with another one, not '%.100s'", o->lockstep);
+	o->follower = &engine_interp;
+	o->vm.engine = engine[engine[0] == &engine_interp];
+	return 0;
+}
+
 int repeat_open(struct boot_options *o, struct err *e)
 {
+	if (o->lockstep)
+		return open_lockstep(o, e);
 	if (open_inputs(o, e))
 		return -1;
 	o->vm.engine = arbiter_choose(o->engine, e);

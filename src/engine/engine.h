@@ -26,6 +26,7 @@ struct engine_options {
 	u64 opts;		/* optimisations: a bit for each of enum opt (translate/opts.h) */
 	u64 verify;		/* every so many blocks one is run by another engine too and compared; 0: none */
 	const char *dump_blocks; /* file that gets guest and host code of each block; "" is stderr, NULL nothing */
+	bool about;		/* a budget may be passed by some instructions, where an engine would have to slow down to stop exactly */
 	bool perf_map;		/* /tmp/perf-PID.map names translated code */
 };
 

@@ -221,39 +221,53 @@ static void wait_for_something(struct vm *vm)
 {
 	u64 now = clock_ns(&vm->clock), next = MAX(next_deadline(vm), now + 1);
 
-	next = inputs_replaying(vm->cfg.inputs) ? replayed_wait(vm, now, next) : waited(vm, now, next);
+	if (vm->cfg.lead) /* its wait is over, and the arrival that may have ended it is not logged yet */
+		next = clock_ns(&vm->cfg.lead->clock);
+	else
+		next = inputs_replaying(vm->cfg.inputs) ? replayed_wait(vm, now, next) : waited(vm, now, next);
 	clock_advance(&vm->clock, next - now);
 }
 
 /* ---- turns --------------------------------------------------------------------------------------------------------
  */
 
-u64 det_slice(struct vcpu *v, u64 budget)
+u64 det_slice(struct vcpu *v, u64 budget, enum engine_exit *why)
 {
 	struct cpu *c = v->cpu;
 	u64 before = c->icount + c->unretired;
-	enum engine_exit why;
 
 	if (lapic_next_deadline(c) <= clock_ns(&v->vm->clock))
 		cpu_post(c, ATT_TIMER);
 	v->vm->det.running = c;
-	why = vcpu_run(v, budget);
+	*why = vcpu_run(v, budget);
 	v->vm->det.running = NULL;
-	if (why == EXIT_SHUTDOWN || why == EXIT_FATAL)
-		vcpu_handle(v, why);
-	before = c->icount + c->unretired - before;
-	return why == EXIT_HALT ? before : MAX(before, 1ull);
+	if (*why == EXIT_SHUTDOWN || *why == EXIT_FATAL)
+		vcpu_handle(v, *why);
+	return c->icount + c->unretired - before;
+}
+
+u64 det_progress(u64 ran, enum engine_exit why)
+{
+	return why == EXIT_HALT ? ran : MAX(ran, 1ull);
+}
+
+u64 det_budget(struct vm *vm)
+{
+	u64 now = clock_ns(&vm->clock), next = next_deadline(vm);
+
+	return next <= now ? QUANTUM_MIN : MIN(MAX(next - now, (u64)QUANTUM_MIN), (u64)QUANTUM);
 }
 
 static u64 run_all(struct vm *vm)
 {
-	u64 now = clock_ns(&vm->clock), next = next_deadline(vm), most = 0;
-	u64 budget = next <= now ? QUANTUM_MIN : MIN(MAX(next - now, (u64)QUANTUM_MIN), (u64)QUANTUM);
+	u64 budget = det_budget(vm), most = 0;
 
 	for (unsigned i = 0; i < vm->nr_vcpus && !atomic_load(&vm->ended); i++) {
-		u64 used = det_slice(vm->vcpu[i], budget);
+		enum engine_exit why;
+		u64 ran = det_slice(vm->vcpu[i], budget, &why);
 
-		most = MAX(most, used);
+		ran = det_progress(ran, why);
+		most = MAX(most, ran);
 	}
 	return most;
 }
@@ -269,10 +283,8 @@ static bool check_wrong(struct vm *vm)
 	return wrong;
 }
 
-bool det_turn(struct vm *vm, struct err *e)
+bool det_turn_begin(struct vm *vm)
 {
-	u64 ran;
-
 	look_now_and_then(vm);
 	arrivals(vm);
 	vm->det.outside = atomic_load(&vm->ended);
@@ -281,7 +293,11 @@ bool det_turn(struct vm *vm, struct err *e)
 	pthread_mutex_lock(&vm->lock);
 	timerq_run(&vm->timers, clock_ns(&vm->clock));
 	pthread_mutex_unlock(&vm->lock);
-	ran = run_all(vm);
+	return true;
+}
+
+bool det_turn_end(struct vm *vm, u64 ran, struct err *e)
+{
 	if (check_wrong(vm) || atomic_load(&vm->ended))
 		return false;
 	clock_advance(&vm->clock, ran);
@@ -306,6 +322,7 @@ int det_begin(struct vm *vm, struct err *e)
 	snprintf(s.model, sizeof(s.model), "%s", vm->model->name);
 	vm->clock.virtual_time = true;
 	cpuid_model_set_tsc_hz(vm->model, DET_TSC_HZ);
+	clock_init(&vm->det.real);
 	if (vm->cfg.inputs && inputs_begin(vm->cfg.inputs, &s, e))
 		return -1;
 	vm->det.wall_ns = inputs_wall_ns(vm->cfg.inputs);
@@ -370,15 +387,8 @@ static void compare_end(struct vm *vm)
 	}
 }
 
-void det_run(struct vm *vm, struct err *e)
+void det_end(struct vm *vm)
 {
-	struct timespec ts;
-
-	clock_init(&vm->det.real);
-	while (det_turn(vm, e))
-		;
-	if (!clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) && vm->nr_vcpus)
-		vm->vcpu[0]->cpu_ns = (u64)ts.tv_sec * NS_PER_SEC + (u64)ts.tv_nsec;
 	vm_state_hash(vm, &vm->det.state);
 	if (!vm->cfg.inputs || inputs_wrong(vm->cfg.inputs))
 		return;
@@ -386,4 +396,15 @@ void det_run(struct vm *vm, struct err *e)
 		compare_end(vm);
 	else
 		record_end(vm);
+}
+
+void det_run(struct vm *vm, struct err *e)
+{
+	struct timespec ts;
+
+	while (det_turn_begin(vm) && det_turn_end(vm, run_all(vm), e))
+		;
+	if (!clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) && vm->nr_vcpus)
+		vm->vcpu[0]->cpu_ns = (u64)ts.tv_sec * NS_PER_SEC + (u64)ts.tv_nsec;
+	det_end(vm);
 }

@@ -16,10 +16,18 @@ int det_begin(struct vm *vm, struct err *e);
 int det_built(struct vm *vm, struct err *e);
 /* Instead of threads: to the end. */
 void det_run(struct vm *vm, struct err *e);
-/* One turn of every vCPU, and what comes before it; false when the machine has ended. */
-bool det_turn(struct vm *vm, struct err *e);
-/* vCPU v runs at most budget instructions; how many it ran, 0 if it waits. */
-u64 det_slice(struct vcpu *v, u64 budget);
+/* The parts of a turn, for who wants to stand beside it. Before: what has arrived, timers that are due. Both: false when the
+ * machine has ended. Behind: the busiest vCPU ran so many instructions. */
+bool det_turn_begin(struct vm *vm);
+bool det_turn_end(struct vm *vm, u64 ran, struct err *e);
+/* How many instructions a vCPU may run in this turn. */
+u64 det_budget(struct vm *vm);
+/* vCPU v runs at most budget instructions; how many it ran, and why it came back. */
+u64 det_slice(struct vcpu *v, u64 budget, enum engine_exit *why);
+/* What it counts for where the clock moves on: 0 only if the vCPU waits. */
+u64 det_progress(u64 ran, enum engine_exit why);
+/* Behind the last turn: the end is hashed, logged or compared. */
+void det_end(struct vm *vm);
 
 /* Own vCPU's thread. */
 u64 det_tsc(struct vm *vm);
@@ -27,6 +35,8 @@ u64 det_wall_ns(struct vm *vm);
 /* A device is going to be accessed, which takes its time; what was due by then comes first. Machine lock. */
 void det_access(struct vm *vm);
 
+/* The first page of RAM from gpa on that the host keeps anything for, or end: the others are zero. */
+u64 vm_next_data(struct vm *vm, u64 gpa, u64 end);
 /* All vCPUs' fields and all RAM. Nothing may be running. */
 void vm_state_hash(struct vm *vm, struct hash *h);
 

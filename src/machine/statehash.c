@@ -24,9 +24,10 @@ static bool all_zero(const u8 *page)
 	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
 }
 
-/* The first page from gpa on that the host keeps anything for, or end. Reading the others would allocate them. */
-static u64 next_data(struct mem *m, u64 gpa, u64 end)
+/* Reading the others would allocate them. */
+u64 vm_next_data(struct vm *vm, u64 gpa, u64 end)
 {
+	struct mem *m = vm->mem;
 	u64 at, there;
 	int fd = mem_where(m, gpa, &at);
 	off_t data = fd < 0 ? -1 : lseek(fd, (off_t)at, SEEK_DATA);
@@ -39,10 +40,10 @@ static u64 next_data(struct mem *m, u64 gpa, u64 end)
 	return mem_where(m, gpa, &there) == fd && there == ALIGN_DOWN((u64)data, PAGE_SIZE) ? gpa : end;
 }
 
-static void add_range(struct mem *m, u64 gpa, u64 size, struct hash *h)
+static void add_range(struct vm *vm, u64 gpa, u64 size, struct hash *h)
 {
-	for (u64 end = gpa + size; (gpa = next_data(m, gpa, end)) < end; gpa += PAGE_SIZE) {
-		const u8 *page = mem_page(m, gpa, false);
+	for (u64 end = gpa + size; (gpa = vm_next_data(vm, gpa, end)) < end; gpa += PAGE_SIZE) {
+		const u8 *page = mem_page(vm->mem, gpa, false);
 
 		if (!page || all_zero(page))
 			continue;
@@ -59,5 +60,5 @@ void vm_state_hash(struct vm *vm, struct hash *h)
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		add_cpu(vm->vcpu[i]->cpu, h);
 	for (unsigned i = 0; mem_ram_range(vm->mem, i, &gpa, &size); i++)
-		add_range(vm->mem, gpa, size, h);
+		add_range(vm, gpa, size, h);
 }

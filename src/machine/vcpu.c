@@ -30,7 +30,8 @@ enum { KVM_PREEMPTED = 1, KVM_FLUSH_TLB = 2 };
 
 #define POLL_NS 20000 /* a halted vCPU looks about for this long: less than a wake-up costs */
 
-/* ---- engines ------------------------------------------------------------------------------------------------------ */
+/* ---- engines ------------------------------------------------------------------------------------------------------
+ */
 
 static void change_engine(struct vcpu *v)
 {
@@ -105,7 +106,8 @@ enum engine_exit vcpu_run(struct vcpu *v, u64 budget)
 	}
 }
 
-/* ---- life cycle --------------------------------------------------------------------------------------------------- */
+/* ---- life cycle ---------------------------------------------------------------------------------------------------
+ */
 
 struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 {
@@ -285,7 +287,8 @@ static void vcpu_sleep(struct vcpu *v)
 		now = clock_ns(&v->vm->clock);
 		if (now >= deadline || vcpu_has_work(v, att) || atomic_load(&v->vm->ended))
 			break;
-		/* A guest may name a deadline past the end of the host's clock. base_ns may have wrapped (clock_set). */
+		/* A guest may name a deadline past the end of the host's clock. base_ns may have wrapped (clock_set).
+		 */
 		futex_wait_until(&v->cpu->attention, att,
 				 deadline - now >= CLOCK_NEVER / 4 ? CLOCK_NEVER : v->vm->clock.base_ns + deadline);
 	}
@@ -366,7 +369,8 @@ static void stop_all_but(struct vm *vm, const struct vcpu *self)
 			pthread_cond_wait(&vm->parked, &vm->park);
 }
 
-/* With vm->park held and a hold: also those that wait, in the middle of an instruction, for their turn to be exclusive. */
+/* With vm->park held and a hold: also those that wait, in the middle of an instruction, for their turn to be exclusive.
+ */
 static void stop_for_hold(struct vm *vm, const struct vcpu *self)
 {
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)

@@ -47,6 +47,7 @@ struct vm_config {
 	u64 switch_every;		/* ... every so many instructions */
 	bool deterministic;		/* det.h: one thread, time by instructions */
 	struct inputs *inputs;		/* of a deterministic run: recorded or replayed; or NULL */
+	const struct vm *lead;		/* lockstep: the machine that makes each turn before this one; or NULL */
 	struct boot_request boot;
 	const char *serial[VM_SERIAL_MAX];	/* chardev specs for COM1 .. COM4; NULL: no such port */
 	const char *debugcon;		/* chardev spec for port 0xe9; NULL: none */

@@ -44,8 +44,8 @@ static const void *go_on(struct translate *t, struct cpu *c)
 	const struct block *b;
 	unsigned skip = 0;
 
-	/* a budget counts what does not retire, and stop does not */
-	if (!opt(t, OPT_CROSS) || t->in.icount_end != NO_BUDGET || !nothing_presses(t, c))
+	/* an exact budget counts what does not retire, and stop does not */
+	if (!opt(t, OPT_CROSS) || (t->in.icount_end != NO_BUDGET && !t->about) || !nothing_presses(t, c))
 		return NULL;
 	b = at_hand(t, c);
 	if (!b)
@@ -62,13 +62,14 @@ static const void *go_on(struct translate *t, struct cpu *c)
 }
 
 /* Rounds of a repeated string operation; the last one's outcome. */
-static int repeat(struct cpu *c, const struct insn *i)
+static int repeat(struct translate *t, struct cpu *c, const struct insn *i)
 {
 	int out = OUT_AGAIN;
 
 	for (unsigned n = 0; n < STRING_ROUNDS && out == OUT_AGAIN && c->block_end; n++) {
 		if (atomic_load_explicit(&c->attention, memory_order_relaxed))
 			break;
+		interp_count_unretired(&t->in);
 		out = i->exec(c, i);
 	}
 	return out;
@@ -106,8 +107,8 @@ struct left hand_over(struct cpu *c, u64 at)
 	out = i->exec(c, i);
 	if (likely(!out))
 		return (struct left){ likely(c->block_end) ? OUT_DONE : LEAVE_STOP, at };
-	if (out == OUT_AGAIN && !(c->rflags & FLAG_TF) && t->in.icount_end == NO_BUDGET) {
-		out = repeat(c, i);
+	if (out == OUT_AGAIN && !(c->rflags & FLAG_TF) && (t->in.icount_end == NO_BUDGET || t->about)) {
+		out = repeat(t, c, i);
 		if (!out)
 			return (struct left){ c->block_end ? OUT_DONE : LEAVE_STOP, at };
 	}

@@ -109,7 +109,7 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 	struct link *left = t->left;
 
 	t->left = NULL;
-	if (unlikely(c->wishes || stop - c->icount < 2 * ROW_INSNS))
+	if (unlikely(c->wishes || (stop - c->icount < 2 * ROW_INSNS && !t->about)))
 		return interp_run_chain(in, b, stop, last);
 	if (!have_code(in, b))
 		return interp_run_chain(in, b, c->icount + b->n, last);
@@ -121,7 +121,7 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 	counter_inc(c->counters, CNT_TRANSLATED_ENTERED);
 	if (unlikely(t->verify) && verify_prepare(t->verify, c, b))
 		return run_verified(t, b);
-	t->stop = stop - ROW_INSNS - BLOCK_INSNS;
+	t->stop = t->about ? stop - 1 : stop - ROW_INSNS - BLOCK_INSNS;
 	c->r[R_RIP] -= b->gpa & (PAGE_SIZE - 1);
 	return after(t, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent, t->jumps));
 }
@@ -189,6 +189,7 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 	if (!t)
 		return err_set(e, "no memory for the translator");
 	t->opts = c->engine_options ? c->engine_options->opts : opts_default();
+	t->about = c->engine_options && c->engine_options->about;
 	t->in.cpu = c;
 	t->report = report_new(t, c->engine_options, e);
 	if (!t->report || (c->engine_options && start_verifying(t, c->engine_options->verify, e)) || code_map(t, e))

@@ -97,6 +97,7 @@ struct verify;
 
 struct translate {
 	struct interp in; /* first */
+	bool about;	    /* engine_options.about */
 	u64 opts;	  /* BIT(OPT_x) */
 	u64 stop;	  /* no block is entered behind its look at a higher instruction count */
 	u8 *rw, *rx;
