@@ -88,7 +88,7 @@ def shell():
     c.send("jobs; kill %1\n")
     c.expect("Running", 30)
     c.expect("/root # ", 30)
-    for key, answer in ("h", "x quit"), ("t", "instructions"), ("d", "not available"), ("c", "not available"):
+    for key, answer in ("h", "x quit"), ("t", "instructions"), ("d", "not available"), ("c", "doppel monitor"):
         c.send("\x01" + key)
         c.expect(answer, 30)
     c.send("cat -v\n\x01a\n")
