@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every freestanding guest under both engines in lockstep, compared after each block, the long ones after some instructions.
-# LONG: Debian's kernel.
 fail() {
 	echo "$1"
 	tail -n 40 "$TMPDIR/err"
@@ -25,12 +24,3 @@ for elf in "$BUILD"/tests/guest/*.elf; do
 	esac
 	echo "$(basename "$elf"): $(sed -n 's/^doppel: lockstep: //p' "$TMPDIR/err")"
 done
-
-[ -n "$LONG" ] || exit 0
-. tests/guest/debian.inc
-tools/fetch-guest "$guest" >"$TMPDIR/fetch" 2>&1 || exit 0
-tools/make-initramfs "$guest" tests/guest/debian.commands || exit 1
-timeout 3000 "$DOPPEL" boot -q --memory 256M --lockstep interp,translate,1000 --kernel "$guest/vmlinuz" \
-	--initrd "$guest/debian.commands.gz" --append console=ttyS0 --timeout 2900 </dev/null >"$TMPDIR/out" 2>"$TMPDIR/err" ||
-	fail "Debian differs"
-grep "no difference" "$TMPDIR/err" || fail "Debian: nothing was said"
