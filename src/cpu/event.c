@@ -431,8 +431,10 @@ int event_deliver(struct cpu *c, const struct event *e)
 	u64 deferred = 0;
 
 	/* A #DB put off by MOV SS survives a software interrupt, not a fault or a hardware event. */
-	if (event_is_soft(e) || e->type == EV_PRIV_SW)
+	if (event_is_soft(e) && e->type != EV_PRIV_SW)
 		deferred = c->pending_db;
+	else if (e->type == EV_PRIV_SW && c->pending_db) /* INT1 is a #DB itself: one exception for both */
+		c->dr[6] = (c->dr[6] & ~(u64)DR6_B) | c->pending_db;
 	c->pending_db = 0;
 	c->injected.type = EV_NONE;
 	if (e->type == EV_NMI)

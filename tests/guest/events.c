@@ -181,6 +181,7 @@ SCENE(data_write, "lea buffer(%rip), %rdi; movl %eax, (%rdi); data_write_1: nop"
 SCENE(data_write_8, "lea buffer(%rip), %rdi; movq %rax, (%rdi); data_write_8_1: nop");
 SCENE(data_push, "lea buffer+8(%rip), %rdi; xchg %rdi, %rsp; push %rax; data_push_1: xchg %rdi, %rsp");
 SCENE(data_ss, "mov %ss, %eax; mov %eax, buffer(%rip); mov buffer(%rip), %ss; data_ss_1: nop; data_ss_2: nop");
+SCENE(data_ss_icebp, "mov %ss, %eax; mov %eax, buffer(%rip); mov buffer(%rip), %ss; .byte 0xf1; data_ss_icebp_1: nop");
 SCENE(data_step, "lea buffer(%rip), %rdi; " SET_TF "movl %eax, (%rdi); data_step_1: " CLEAR_TF);
 SCENE(data_rep, "lea buffer(%rip), %rdi; mov $4, %ecx; data_rep_0: rep stosb; data_rep_1: nop");
 SCENE(data_rmw, "lea buffer(%rip), %rdi; lock incl (%rdi); data_rmw_1: nop");
@@ -256,6 +257,11 @@ static void data_breakpoints(void)
 	run(data_ss);
 	saw("write before MOV SS", "SDM 3B 17.3.1.2", 0, DB, AT(data_ss_1) - 6);
 	saw("breakpoint of MOV SS comes one later", "SDM 3A 6.8.3", 1, DB, AT(data_ss_2));
+	if (!kit_on_tcg()) {
+		run(data_ss_icebp);
+		saw("breakpoint of MOV SS and INT1 are one exception", "SDM 3A 6.8.3", 1, DB, AT(data_ss_icebp_1));
+		count("MOV SS, INT1", "SDM 3A 6.8.3", 2);
+	}
 	wrdr(7, 0x400);
 	run(data_write);
 	count("no breakpoint enabled", "SDM 3B 17.2.4", 0);
