@@ -71,7 +71,7 @@ static void make_ranges(struct lockstep *l)
 	const struct cpu_field *f = cpu_fields(&n);
 
 	for (size_t i = 0; i < n; i++) {
-		struct range *r = &l->range[l->n_ranges - 1];
+		struct range *r = &l->range[l->n_ranges ? l->n_ranges - 1 : 0];
 		u32 len = (u32)f[i].size * f[i].count;
 
 		if (f[i].flags & FIELD_NO_DIFF)
