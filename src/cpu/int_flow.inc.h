@@ -25,11 +25,28 @@ static inline int H(jump)(struct cpu *c, u64 to)
 	return out;
 }
 
+#if W != 64
+/* A call beyond the limit on a stack whose page is not there: AMD's silicon tells of the page (seen on Zen 4). */
+static int H(call_beyond)(struct cpu *c)
+{
+	u64 lin, was;
+
+	if (cpu_is_amd(c) && !seg_linear(c, SEG_SS, (c->r[RSP] - BYTES) & c->d.sp_mask, BYTES, ACC_W | ACC_SS, &lin) &&
+	    c->ops->load(c, lin, &was, BYTES, ACC_W | ACC_RMW | ACC_SS))
+		return OUT_FAULT;
+	return cpu_gp(c, 0);
+}
+#endif
+
 SLOW_HALF H(call_slow)(struct cpu *c, u64 to)
 {
 	u64 sp = c->r[RSP];
 	int out = H(check_target)(c, (T)to);
 
+#if W != 64
+	if (unlikely(out))
+		return H(call_beyond)(c);
+#endif
 	if (likely(!out))
 		out = stack_push(c, &sp, c->r[R_RIP], BYTES);
 	if (unlikely(out))
@@ -39,7 +56,7 @@ SLOW_HALF H(call_slow)(struct cpu *c, u64 to)
 	return OUT_DONE;
 }
 
-/* The target is checked before the stack (SDM 2A, CALL). Operand size 64 means a flat stack. */
+/* The target is checked before the stack (SDM 2A, CALL), but for call_beyond(). Operand size 64 means a flat stack. */
 static inline int H(call)(struct cpu *c, u64 to)
 {
 #if W == 64
