@@ -249,40 +249,85 @@ static int set_audit(struct boot_options *o, const char *val, struct err *e)
 	return check_list("--audit", val, known, ARRAY_SIZE(known), e);
 }
 
+/* Where an option goes that is kept as it was written; NULL for others. */
+static const char **text_of(struct boot_options *o, int id)
+{
+	switch (id) {
+	case OPTION_POSITIONAL:
+		return &o->image;
+	case OPT_KERNEL:
+		return &o->vm.boot.kernel;
+	case OPT_FIRMWARE:
+		return &o->vm.boot.firmware;
+	case OPT_INITRD:
+		return &o->vm.boot.initrd;
+	case OPT_APPEND:
+		return &o->vm.boot.append;
+	case OPT_ENGINE:
+		return &o->engine;
+	case OPT_CPU:
+		return &o->vm.cpu_model;
+	case OPT_DUMP_FILE:
+		return &o->vm.engine_options.dump_blocks;
+	case OPT_TRACE:
+		return &o->trace;
+	case OPT_TRACE_FILE:
+		return &o->trace_file;
+	case OPT_SYMBOLS:
+		return &o->symbols;
+	case OPT_RECORD:
+		return &o->record;
+	case OPT_REPLAY:
+		return &o->replay;
+	case OPT_LOCKSTEP:
+		return &o->lockstep;
+	case OPT_LOAD:
+		return &o->load;
+	}
+	return NULL;
+}
+
+/* The same for options that are just there. */
+static bool *flag_of(struct boot_options *o, int id)
+{
+	switch (id) {
+	case OPT_TESTDEV:
+		return &o->vm.testdev;
+	case OPT_NO_REBOOT:
+		return &o->vm.no_reboot;
+	case OPT_QUIET:
+		return &o->quiet;
+	case OPT_PERF_MAP:
+		return &o->vm.engine_options.perf_map;
+	case OPT_WAIT:
+		return &o->wait;
+	case OPT_HELP:
+		return &o->help;
+	}
+	return NULL;
+}
+
 static int set_option(void *opaque, int id, const char *name, const char *val, struct err *e)
 {
 	struct boot_options *o = opaque;
+	const char **text = text_of(o, id);
+	bool *flag = flag_of(o, id);
 
 	if (id >= 0)
 		o->given |= BIT(id);
+	if (text)
+		*text = val;
+	if (flag)
+		*flag = true;
+	if (text || flag)
+		return 0;
 	switch (id) {
-	case OPTION_POSITIONAL:
-		o->image = val;
-		return 0;
-	case OPT_KERNEL:
-		o->vm.boot.kernel = val;
-		return 0;
-	case OPT_FIRMWARE:
-		o->vm.boot.firmware = val;
-		return 0;
-	case OPT_INITRD:
-		o->vm.boot.initrd = val;
-		return 0;
-	case OPT_APPEND:
-		o->vm.boot.append = val;
-		return 0;
 	case OPT_LINUX_ENTRY:
 		return set_linux_entry(o, name, val, e);
 	case OPT_MEMORY:
 		return set_memory(o, name, val, e);
 	case OPT_CPUS:
 		return set_cpus(o, name, val, e);
-	case OPT_ENGINE:
-		o->engine = val;
-		return 0;
-	case OPT_CPU:
-		o->vm.cpu_model = val;
-		return 0;
 	case OPT_SERIAL:
 		return set_serial(o, name, val, e);
 	case OPT_DISK:
@@ -295,14 +340,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return set_balloon(o, name, val, e);
 	case OPT_DEBUG_EXIT:
 		return set_debug_exit(o, name, val, e);
-	case OPT_TESTDEV:
-		o->vm.testdev = true;
-		return 0;
 	case OPT_DEBUGCON:
 		return set_debugcon(o, name, val, e);
-	case OPT_NO_REBOOT:
-		o->vm.no_reboot = true;
-		return 0;
 	case OPT_TIMEOUT:
 		return set_timeout(o, name, val, e);
 	case OPT_STATS:
@@ -311,9 +350,6 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		o->name = val;
 		o->named = true;
 		return api_name_check(val, e);
-	case OPT_QUIET:
-		o->quiet = true;
-		return 0;
 	case OPT_VERBOSE:
 		o->verbose++;
 		return 0;
@@ -323,45 +359,12 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return set_verify(o, name, val, e);
 	case OPT_DUMP:
 		return set_dump(o, val, e);
-	case OPT_DUMP_FILE:
-		o->vm.engine_options.dump_blocks = val;
-		return 0;
-	case OPT_PERF_MAP:
-		o->vm.engine_options.perf_map = true;
-		return 0;
 	case OPT_AUDIT:
 		return set_audit(o, val, e);
-	case OPT_TRACE:
-		o->trace = val;
-		return 0;
-	case OPT_TRACE_FILE:
-		o->trace_file = val;
-		return 0;
-	case OPT_SYMBOLS:
-		o->symbols = val;
-		return 0;
 	case OPT_GDB:
 		return set_gdb(o, name, val, e);
-	case OPT_WAIT:
-		o->wait = true;
-		return 0;
-	case OPT_RECORD:
-		o->record = val;
-		return 0;
-	case OPT_REPLAY:
-		o->replay = val;
-		return 0;
-	case OPT_LOCKSTEP:
-		o->lockstep = val;
-		return 0;
 	case OPT_ENGINE_SWITCH:
 		return option_u64(name, val, 1, 1ull << 40, &o->vm.switch_every, e);
-	case OPT_LOAD:
-		o->load = val;
-		return 0;
-	case OPT_HELP:
-		o->help = true;
-		return 0;
 	}
 	return err_set(e, "option --%s is not handled", name);
 }
