@@ -133,9 +133,12 @@ struct cpu_ops {
 	int (*store)(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned acc);
 	/* Host pointer valid until the next safepoint to size bytes inside one page, or NULL (MMIO, code page, crossing). */
 	void *(*pin)(struct cpu *c, u64 lin, unsigned size, unsigned acc, int *out);
-	/* Host pointer, valid until the next safepoint, to lin for reading or writing up to its page's end; NULL where that
-	 * is not plain RAM, would fault, or each access must be looked at. Marks the page as used. For runs of accesses. */
-	void *(*page)(struct cpu *c, u64 lin, bool write);
+	/* Host pointer, valid until the next safepoint, to [lin, lin + size) in one page, for a run of accesses; NULL where
+	 * that is not plain RAM, would fault, or each access must be looked at: what is known of code there, and what the
+	 * lookaside holds, makes no difference. Marks the page as used. What was to be written is written at once, and
+	 * page_written() follows. */
+	void *(*page)(struct cpu *c, u64 lin, unsigned size, bool write);
+	void (*page_written)(struct cpu *c);
 	/* Atomic compare-exchange for locked instructions on memory pin() refused (code frames, page-crossing, MMIO).
 	 * Sets *seen to what was there; stores when equal to old. size 1 2 4 8 16. */
 	int (*cmpxchg)(struct cpu *c, u64 lin, const void *old, const void *val, void *seen, unsigned size);

@@ -40,11 +40,15 @@ static inline bool cmps_dst_first(const struct cpu *c, const struct insn *i, uns
 }
 
 /* Cuts *n to the elements from seg:r on that neither wrap nor leave the page; returns the first one's host address, or
- * NULL when fewer than one is left or only the slow path can tell. */
-static u8 *string_run(struct cpu *c, const struct insn *i, unsigned seg, unsigned r, unsigned size, bool write, u64 *n)
+ * NULL when fewer than one is left or only the slow path can tell. How far a run goes depends on nothing but the state
+ * of the guest, since its parts are counted, and every engine has to count the same. written: for writing; set if
+ * page_written() has to follow. */
+static u8 *string_run(struct cpu *c, const struct insn *i, unsigned seg, unsigned r, unsigned size, bool *written,
+		      u64 *n)
 {
 	u64 off = c->r[r] & i->amask, lin, low, in_page, max;
 	bool down = c->rflags & FLAG_DF;
+	unsigned bytes;
 	u8 *p;
 
 	if (!*n || i->amask - off < size - 1)
@@ -56,11 +60,15 @@ static u8 *string_run(struct cpu *c, const struct insn *i, unsigned seg, unsigne
 	in_page = (down ? low : PAGE_SIZE - size - low) / size + 1;
 	*n = MIN(*n, MIN(max, in_page));
 	low = down ? off - (*n - 1) * size : off;
-	if (seg_linear(c, seg, low, (unsigned)*n * size, write ? ACC_W : ACC_R, &lin))
+	bytes = (unsigned)*n * size;
+	if (seg_linear(c, seg, low, bytes, written ? ACC_W : ACC_R, &lin))
 		return NULL;
-	p = write ? tlb_hit_w(c, lin, (unsigned)*n * size) : tlb_hit_r(c, lin, (unsigned)*n * size);
-	if (unlikely(!p) && c->ops->page) /* both operands may want the same place in the lookaside */
-		p = c->ops->page(c, lin, write);
+	p = written ? tlb_hit_w(c, lin, bytes) : tlb_hit_r(c, lin, bytes);
+	if (unlikely(!p) && c->ops->page) { /* both operands may want the same place in the lookaside */
+		p = c->ops->page(c, lin, bytes, written);
+		if (written)
+			*written = p;
+	}
 	return p && down ? p + (*n - 1) * size : p;
 }
 

@@ -124,10 +124,11 @@ static inline int H(scas_one)(struct cpu *c, const struct insn *i)
 static u64 H(movs_run)(struct cpu *c, const struct insn *i, u64 n)
 {
 	u64 source = n, done;
-	u8 *from = string_run(c, i, i->seg, RSI, BYTES, false, &source), *to;
+	bool written = false;
+	u8 *from = string_run(c, i, i->seg, RSI, BYTES, NULL, &source), *to;
 
 	n = source;
-	to = from ? string_run(c, i, SEG_ES, RDI, BYTES, true, &n) : NULL;
+	to = from ? string_run(c, i, SEG_ES, RDI, BYTES, &written, &n) : NULL;
 	if (!to)
 		return 0;
 	done = n;
@@ -135,6 +136,8 @@ static u64 H(movs_run)(struct cpu *c, const struct insn *i, u64 n)
 		asm volatile(HOST_REP_DOWN("movs") : "+S"(from), "+D"(to), "+c"(n) : : "memory", "cc");
 	else
 		asm volatile(HOST_REP("movs") : "+S"(from), "+D"(to), "+c"(n) : : "memory", "cc");
+	if (unlikely(written))
+		c->ops->page_written(c);
 	string_advance(c, i, RSI, H(step)(c) * (s64)done);
 	string_advance(c, i, RDI, H(step)(c) * (s64)done);
 	return done;
@@ -142,7 +145,8 @@ static u64 H(movs_run)(struct cpu *c, const struct insn *i, u64 n)
 
 static u64 H(stos_run)(struct cpu *c, const struct insn *i, u64 n)
 {
-	u8 *to = string_run(c, i, SEG_ES, RDI, BYTES, true, &n);
+	bool written = false;
+	u8 *to = string_run(c, i, SEG_ES, RDI, BYTES, &written, &n);
 	u64 done = n;
 
 	if (!to)
@@ -151,6 +155,8 @@ static u64 H(stos_run)(struct cpu *c, const struct insn *i, u64 n)
 		asm volatile(HOST_REP_DOWN("stos") : "+D"(to), "+c"(n) : "a"(c->r[RAX]) : "memory", "cc");
 	else
 		asm volatile(HOST_REP("stos") : "+D"(to), "+c"(n) : "a"(c->r[RAX]) : "memory", "cc");
+	if (unlikely(written))
+		c->ops->page_written(c);
 	string_advance(c, i, RDI, H(step)(c) * (s64)done);
 	return done;
 }
@@ -158,7 +164,7 @@ static u64 H(stos_run)(struct cpu *c, const struct insn *i, u64 n)
 /* Only the last element stays. */
 static u64 H(lods_run)(struct cpu *c, const struct insn *i, u64 n)
 {
-	u8 *from = string_run(c, i, i->seg, RSI, BYTES, false, &n);
+	u8 *from = string_run(c, i, i->seg, RSI, BYTES, NULL, &n);
 
 	if (!from)
 		return 0;
@@ -184,13 +190,13 @@ static u64 H(lods_run)(struct cpu *c, const struct insn *i, u64 n)
 static u64 H(cmps_run)(struct cpu *c, const struct insn *i, u64 n)
 {
 	bool dst_first = cmps_dst_first(c, i, W);
-	u8 *b = dst_first ? string_run(c, i, SEG_ES, RDI, BYTES, false, &n) : NULL, *a = NULL;
+	u8 *b = dst_first ? string_run(c, i, SEG_ES, RDI, BYTES, NULL, &n) : NULL, *a = NULL;
 	u64 left, ax = 0;
 
 	if (b || !dst_first)
-		a = string_run(c, i, i->seg, RSI, BYTES, false, &n);
+		a = string_run(c, i, i->seg, RSI, BYTES, NULL, &n);
 	if (a && !dst_first)
-		b = string_run(c, i, SEG_ES, RDI, BYTES, false, &n);
+		b = string_run(c, i, SEG_ES, RDI, BYTES, NULL, &n);
 	if (!a || !b)
 		return 0;
 	left = n;
@@ -203,7 +209,7 @@ static u64 H(cmps_run)(struct cpu *c, const struct insn *i, u64 n)
 
 static u64 H(scas_run)(struct cpu *c, const struct insn *i, u64 n)
 {
-	u8 *b = string_run(c, i, SEG_ES, RDI, BYTES, false, &n);
+	u8 *b = string_run(c, i, SEG_ES, RDI, BYTES, NULL, &n);
 	u64 left = n, ax = c->r[RAX];
 
 	if (!b)

@@ -227,14 +227,33 @@ void *access_pin(struct cpu *c, u64 lin, unsigned size, unsigned acc, int *out)
 	return s.x[0].host;
 }
 
-void *access_page(struct cpu *c, u64 lin, bool write)
+void *access_page(struct cpu *c, u64 lin, unsigned size, bool write)
 {
 	struct mmu *u = cpu_mmu(c);
 	struct xlate x;
 
+	u->run.len = 0;
 	if (!tlb_in_use(u) || !lin_canonical(u, &lin) || tlb_translate(u, lin, write ? ACC_W : ACC_R, &x))
 		return NULL;
-	return (x.frame & FW_RAM) && !(write && (x.frame & FW_CODE)) ? x.host : NULL;
+	if (!write)
+		return x.host;
+	if (!(x.frame & FW_RAM))
+		return NULL;
+	if (x.frame & FW_CODE) {
+		counter_inc(c->counters, CNT_TLB_SLOW);
+		u->run.gpa = x.gpa;
+		u->run.len = size;
+		mem_before_write(u->m, x.gpa, size);
+	}
+	return x.host;
+}
+
+static void page_written(struct cpu *c)
+{
+	struct mmu *u = cpu_mmu(c);
+
+	if (u->run.len)
+		mem_after_write(u->m, u->run.gpa, u->run.len);
 }
 
 static void host_cmpxchg16(void *host, const void *old, const void *val, void *seen)
@@ -338,6 +357,7 @@ void mmu_ops(struct cpu_ops *ops)
 	ops->store = access_store;
 	ops->pin = access_pin;
 	ops->page = access_page;
+	ops->page_written = page_written;
 	ops->cmpxchg = access_cmpxchg;
 	ops->tlb_page = tlb_op_page;
 	ops->tlb_flush = tlb_op_flush;

@@ -62,6 +62,10 @@ struct mmu {
 	struct mmu_hot hot;
 	struct cpu *c;
 	struct mem *m;
+	struct {
+		u64 gpa;
+		unsigned len; /* 0: it was no code */
+	} run; /* what access_page() gave for writing */
 
 	/* the paging mode, as refresh() found it */
 	enum paging paging;
@@ -144,7 +148,7 @@ void tlb_op_mode_changed(struct cpu *c);
 /* access.c */
 int access_load(struct cpu *c, u64 lin, void *buf, unsigned size, unsigned acc);
 int access_store(struct cpu *c, u64 lin, const void *buf, unsigned size, unsigned acc);
-void *access_page(struct cpu *c, u64 lin, bool write);
+void *access_page(struct cpu *c, u64 lin, unsigned size, bool write);
 void *access_pin(struct cpu *c, u64 lin, unsigned size, unsigned acc, int *out);
 int access_cmpxchg(struct cpu *c, u64 lin, const void *old, const void *val, void *seen, unsigned size);
 

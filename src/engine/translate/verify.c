@@ -42,15 +42,18 @@ static int refuse(struct cpu *c)
 	return OUT_FAULT;
 }
 
-/* RAM of size bytes that may be accessed so, or NULL. */
+/* RAM of size bytes that may be accessed so, or NULL; no code where it is for writing. */
 static u8 *ram(struct cpu *c, u64 lin, unsigned size, unsigned acc)
 {
-	u8 *p;
+	const struct cpu_ops *real = of(c)->real;
+	u8 *p, ignored[64];
 
 	if ((lin & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (acc & ACC_SYS))
 		return NULL;
 	c->tlb = of(c)->tlb;
-	p = of(c)->real->page(c, lin, acc & (ACC_W | ACC_RMW));
+	p = real->page(c, lin, size, false);
+	if (p && (acc & (ACC_W | ACC_RMW)))
+		p = real->load(c, lin, ignored, size, acc | ACC_RMW) ? NULL : tlb_hit_w(c, lin, size);
 	c->tlb = of(c)->never;
 	return p;
 }
@@ -78,9 +81,10 @@ static int note_store(struct cpu *c, u64 lin, const void *buf, unsigned size, un
 	return OUT_DONE;
 }
 
-static void *note_page(struct cpu *c, u64 lin, bool write)
+static void *note_page(struct cpu *c, u64 lin, unsigned size, bool write)
 {
 	(void)lin;
+	(void)size;
 	(void)write;
 	refuse(c);
 	return NULL;
