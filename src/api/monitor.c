@@ -10,6 +10,10 @@
 #include "cpu/fields.h"
 #include "machine/pc.h"
 
+/* A guest that is not asleep answers within milliseconds; one without the driver never does. */
+#define BALLOON_TRIES 25
+#define BALLOON_WAIT_US 10000
+
 typedef int command_fn(struct monitor *m, const char *arg, FILE *out, struct err *e);
 
 #define COMMAND(name, arg, help) static command_fn do_##name;
@@ -131,6 +135,32 @@ static int print_pci(void *opaque, const char *name, const struct state *s, void
 	return 0;
 }
 
+/* The guest's own account of its memory; without lines that it does not tell. */
+static void info_balloon_stats(const struct virtio_balloon *v, FILE *out)
+{
+	static const char *const name[NR_BALLOON_STATS] = {
+		[BALLOON_SWAP_IN] = "swapped in",
+		[BALLOON_SWAP_OUT] = "swapped out",
+		[BALLOON_MAJOR_FAULTS] = "major faults",
+		[BALLOON_MINOR_FAULTS] = "minor faults",
+		[BALLOON_FREE] = "free",
+		[BALLOON_TOTAL] = "total",
+		[BALLOON_AVAILABLE] = "available",
+		[BALLOON_CACHES] = "caches",
+		[BALLOON_HUGE_ALLOCATED] = "huge pages",
+		[BALLOON_HUGE_FAILED] = "huge pages failed",
+	};
+
+	for (unsigned i = 0; i < NR_BALLOON_STATS; i++) {
+		u64 n = virtio_balloon_stat(v, i);
+		bool count = i == BALLOON_MAJOR_FAULTS || i == BALLOON_MINOR_FAULTS || i >= BALLOON_HUGE_ALLOCATED;
+
+		if (n != ~0ull)
+			fprintf(out, "%s: %llu%s\n", name[i], (unsigned long long)(count ? n : n >> 10),
+				count ? "" : " KiB");
+	}
+}
+
 static int info_balloon(struct vm *vm, FILE *out)
 {
 	u64 bytes;
@@ -138,7 +168,29 @@ static int info_balloon(struct vm *vm, FILE *out)
 	if (!pc_balloon_get(vm->pc, &bytes))
 		return -1;
 	fprintf(out, "the guest has given back %llu KiB\n", (unsigned long long)bytes >> 10);
+	info_balloon_stats(pc_balloon(vm->pc), out);
 	return 0;
+}
+
+/* Lets the guest tell its statistics anew, for so long as a driver that runs needs; what came last stands otherwise. */
+static void refresh_balloon(struct monitor *m)
+{
+	struct vm *vm = m->cfg.vm;
+	struct virtio_balloon *v;
+	u64 before, now;
+
+	enter(vm);
+	v = pc_balloon(vm->pc);
+	before = now = v ? virtio_balloon_answers(v) : 0;
+	if (v)
+		virtio_balloon_ask_stats(v);
+	leave(vm);
+	for (unsigned i = 0; v && !m->held && now == before && i < BALLOON_TRIES; i++) {
+		usleep(BALLOON_WAIT_US);
+		pthread_mutex_lock(&vm->lock);
+		now = virtio_balloon_answers(v);
+		pthread_mutex_unlock(&vm->lock);
+	}
 }
 
 static int info(struct vm *vm, const char *what, FILE *out, struct err *e)
@@ -173,6 +225,8 @@ static int do_info(struct monitor *m, const char *arg, FILE *out, struct err *e)
 {
 	int ret;
 
+	if (!strcmp(arg, "balloon"))
+		refresh_balloon(m);
 	enter(m->cfg.vm);
 	ret = info(m->cfg.vm, arg, out, e);
 	leave(m->cfg.vm);
@@ -315,6 +369,8 @@ static int do_balloon(struct monitor *m, const char *arg, FILE *out, struct err 
 	if (*arg && option_size("balloon", arg, 0, vm->cfg.memory, &bytes, NULL))
 		return err_set(e, "balloon '%.40s' is no size from 0 to the machine's %llu MiB", arg,
 			       (unsigned long long)vm->cfg.memory >> 20);
+	if (!*arg)
+		refresh_balloon(m);
 	enter(vm);
 	there = *arg ? pc_balloon_set(vm->pc, bytes) : !info_balloon(vm, out);
 	leave(vm);

@@ -436,7 +436,7 @@ static bool kind_and_length_fit(const struct record *r)
 	case INPUT_BREAK:
 		return r->len == sizeof(struct stamp);
 	case INPUT_END:
-		return r->len == sizeof(struct end);
+		return r->len == sizeof(struct end) && !r->source; /* no check sum has this record's head */
 	default:
 		return false;
 	}

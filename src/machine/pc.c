@@ -491,6 +491,11 @@ bool pc_balloon_get(const struct pc *pc, u64 *bytes)
 	return pc->virtio.balloon != NULL;
 }
 
+struct virtio_balloon *pc_balloon(const struct pc *pc)
+{
+	return pc->virtio.balloon;
+}
+
 void pc_console_resize(struct pc *pc, unsigned port, u16 cols, u16 rows)
 {
 	if (pc->virtio.console)

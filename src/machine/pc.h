@@ -60,6 +60,7 @@ void pc_press_power(struct pc *pc); /* the power button */
 /* What the balloon is asked for, and has; false without a balloon. */
 bool pc_balloon_set(struct pc *pc, u64 bytes);
 bool pc_balloon_get(const struct pc *pc, u64 *bytes);
+struct virtio_balloon *pc_balloon(const struct pc *pc); /* or NULL */
 /* The terminal of a port of the virtio console. */
 void pc_console_resize(struct pc *pc, unsigned port, u16 cols, u16 rows);
 

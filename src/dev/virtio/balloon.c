@@ -14,6 +14,7 @@ struct virtio_balloon {
 	struct virtio_dev d;
 	struct virtq_chain *stats; /* the driver's buffer: given back to ask for the next ones */
 	u64 stat[NR_BALLOON_STATS];
+	u64 answers; /* how often statistics came */
 	u32 pfns[PFNS];
 };
 
@@ -94,6 +95,7 @@ static bool take_stats(struct virtio_balloon *v, struct virtq_chain *c)
 	if (v->stats)
 		virtio_complete(&v->d, v->stats, 0);
 	v->stats = c;
+	v->answers++;
 	return true;
 }
 
@@ -170,6 +172,11 @@ void virtio_balloon_ask_stats(struct virtio_balloon *v)
 	v->stats = NULL;
 	if (c)
 		virtio_complete(&v->d, c, 0);
+}
+
+u64 virtio_balloon_answers(const struct virtio_balloon *v)
+{
+	return v->answers;
 }
 
 u64 virtio_balloon_stat(const struct virtio_balloon *v, enum balloon_stat stat)

@@ -31,8 +31,9 @@ void virtio_balloon_free(struct virtio_balloon *v);
 void virtio_balloon_set_target(struct virtio_balloon *v, u64 bytes);
 /* Bytes it says it has lent. */
 u64 virtio_balloon_actual(const struct virtio_balloon *v);
-/* Asks for new statistics; what came last. */
+/* Asks for new statistics, if the guest has a buffer for them here; how often some came; what came last. */
 void virtio_balloon_ask_stats(struct virtio_balloon *v);
+u64 virtio_balloon_answers(const struct virtio_balloon *v);
 u64 virtio_balloon_stat(const struct virtio_balloon *v, enum balloon_stat stat);
 /* Its parts. */
 int virtio_balloon_each_state(struct virtio_balloon *v, state_fn *fn, void *opaque);
