@@ -131,6 +131,7 @@ static void tell_code_write(struct mem *m, u64 gpa, unsigned len)
 
 void mem_before_write(struct mem *m, u64 gpa, unsigned len)
 {
+	mem_mark_dirty(m, gpa, len);
 	while (len) {
 		unsigned n = (unsigned)MIN((u64)len, PAGE_SIZE - (gpa & ~PAGE_MASK));
 

@@ -66,6 +66,8 @@ struct port_range {
 
 typedef _Atomic u64 frame_word;
 
+struct mem_dirty;
+
 struct mem {
 	frame_word **dir;
 	unsigned dir_used; /* entries from here on are empty */
@@ -83,6 +85,8 @@ struct mem {
 	_Atomic u64 epoch; /* counts the wishes for safepoints */
 	unsigned n_writers; /* listeners that cache write access: vCPUs */
 	atomic_flag stripe[FRAME_STRIPES];
+	atomic_bool dirty_on; /* written frames are logged in *dirty, which is there from the first time to the end */
+	struct mem_dirty *dirty;
 	void (*bus_lock)(void *opaque); /* both or none */
 	void (*bus_unlock)(void *opaque);
 	void *bus_opaque;
@@ -121,11 +125,22 @@ static inline u8 *frame_host(u64 word)
 	return (u8 *)(uintptr_t)(word & PAGE_MASK);
 }
 
+void mem_mark_dirty_range(struct mem *m, u64 gpa, u64 len);
+void mem_dirty_free(struct mem *m);
+
+/* For the log of written frames, by whoever writes, or may from now on, and tells in no other way. Any thread. */
+static inline void mem_mark_dirty(struct mem *m, u64 gpa, u64 len)
+{
+	if (unlikely(atomic_load_explicit(&m->dirty_on, memory_order_relaxed)))
+		mem_mark_dirty_range(m, gpa, len);
+}
+
 /* After publishing a write tag: true if the tag may stay, false if the frame is code and it must go again. */
 static inline bool mem_note_writer(struct mem *m, u64 gpa)
 {
 	frame_word *slot = mem_frame_slot(m, gpa);
 
+	mem_mark_dirty(m, gpa, 1);
 	return !(atomic_fetch_or(slot, FW_WRITER) & FW_CODE);
 }
 

@@ -62,6 +62,7 @@ void mem_free(struct mem *m)
 	if (!m)
 		return;
 	free_tables(m);
+	mem_dirty_free(m);
 	for (unsigned i = 0; i < m->n_regions; i++)
 		if (m->regions[i].hva && !m->regions[i].switched)
 			munmap(m->regions[i].hva, m->regions[i].size);
@@ -330,14 +331,18 @@ u64 mem_ram_size(const struct mem *m)
 
 bool mem_ram_range(const struct mem *m, unsigned n, u64 *gpa, u64 *size)
 {
-	for (unsigned i = 0; i < m->n_regions; i++) {
+	bool found = false;
+
+	lock_table(m);
+	for (unsigned i = 0; i < m->n_regions && !found; i++) {
 		if (m->regions[i].kind != REGION_RAM || m->regions[i].switched || n--)
 			continue;
 		*gpa = m->regions[i].gpa;
 		*size = m->regions[i].size;
-		return true;
+		found = true;
 	}
-	return false;
+	unlock_table(m);
+	return found;
 }
 
 bool mem_is_ram(const struct mem *m, u64 gpa, u64 len)

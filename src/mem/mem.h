@@ -19,6 +19,14 @@ struct mem;
 
 enum frame_state { FRAME_DATA, FRAME_CODE };
 
+/* What the owner of a write path that asks nobody does for the log of written frames (dirty.c): before any answer, no such
+ * path is left. */
+enum mem_dirty_step {
+	MEM_DIRTY_BEGIN,	/* every frame counts as not written: drop cached write access */
+	MEM_DIRTY_COLLECT,	/* mark what was written since, and the same */
+	MEM_DIRTY_END,		/* nobody will ask any more */
+};
+
 /* A device window or port range. size is 1, 2, 4 or 8 (ports: 1, 2, 4); off is relative to the start of the range.
  * Accesses wider than max_size or not aligned to a supported size are split by the bus, little-endian. */
 struct io_ops {
@@ -32,6 +40,7 @@ struct mem_listener {
 	void (*code_write)(void *opaque, u64 gpa, unsigned len);	/* bytes of a code frame are about to change */
 	void (*revoke_write)(void *opaque, u64 gpa);			/* drop cached write access to this frame */
 	void (*map_changed)(void *opaque);				/* RAM, ROM or A20 changed: drop every cached translation */
+	void (*dirty_log)(void *opaque, enum mem_dirty_step step);	/* nothing runs; marks with mem_mark_dirty() */
 	void *opaque;
 	struct mem_listener *next;
 	/* From any thread: pass a safepoint soon; has one been passed since the epoch was this, or is nothing running? */
@@ -96,6 +105,15 @@ bool mem_is_ram(const struct mem *m, u64 gpa, u64 len);
 /* The whole pages [gpa, gpa + len) go back to the host and read as zero from now on, until they are written again. -1 if
  * they are not whole pages of RAM. */
 int mem_discard(struct mem *m, u64 gpa, u64 len);
+
+/* Which frames are written while somebody copies memory of a machine that runs: one at a time. To begin, fetch and end,
+ * everything stands still (vCPUs at an instruction boundary, no DMA under way) and the bus lock is held. */
+int mem_dirty_begin(struct mem *m, struct err *e);
+/* Takes what was written since the begin, or the last fetch, and clears it. */
+void mem_dirty_fetch(struct mem *m);
+/* Was it in the last fetch? To be asked by who fetched, between begin and end, at any time. */
+bool mem_dirty_fetched(const struct mem *m, u64 gpa);
+void mem_dirty_end(struct mem *m);
 
 /* The lock that is held around each access to a device (the machine lock); none until given. At set-up. */
 void mem_set_bus_lock(struct mem *m, void (*lock)(void *opaque), void (*unlock)(void *opaque), void *opaque);

@@ -399,6 +399,18 @@ static void revoke_write(void *opaque, u64 gpa)
 			__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
 }
 
+/* The vCPU does not run. The next write of each page comes to fill(), which marks it. */
+static void dirty_log(void *opaque, enum mem_dirty_step step)
+{
+	struct mmu *u = opaque;
+	struct tlbe *e = &u->l1[0][0];
+
+	if (step == MEM_DIRTY_END)
+		return;
+	for (unsigned i = 0; i < NR_MODES * TLB_SIZE; i++, e++)
+		__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
+}
+
 /* From any thread. The arrays are the vCPU's own: it drops them at its next safepoint; without an engine it runs
  * nothing. */
 static void map_changed(void *opaque)
@@ -430,7 +442,9 @@ struct mmu *mmu_new(struct cpu *c, struct mem *m)
 	u->c = c;
 	u->m = m;
 	c->mmu = u;
-	u->listener = (struct mem_listener){ .revoke_write = revoke_write, .map_changed = map_changed, .opaque = u };
+	u->listener = (struct mem_listener){
+		.revoke_write = revoke_write, .map_changed = map_changed, .dirty_log = dirty_log, .opaque = u
+	};
 	mem_add_listener(m, &u->listener);
 	tlb_reset(u);
 	return u;

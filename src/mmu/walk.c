@@ -113,6 +113,7 @@ static bool step_mark(struct mmu *u, struct step *s, u64 mark, unsigned size)
 	u64 val = s->val;
 	bool ok;
 
+	mem_mark_dirty(u->m, s->gpa, size);
 	if (code)
 		mem_before_write(u->m, s->gpa, size);
 	if (size == 8)

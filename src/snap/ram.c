@@ -23,6 +23,8 @@ _Static_assert(sizeof(struct lead) == 16, "as it lies in the file");
 struct ram_out {
 	struct snap_out *o;
 	struct mem *m;
+	enum snap_ram which;
+	u64 written;
 	u64 gpa;		  /* of the run */
 	u32 pages;		  /* in it */
 	u64 known_from, known_to; /* of the memory's file: all of this is a hole, or all is not */
@@ -55,6 +57,7 @@ static int put_run(struct ram_out *r)
 	u32 pages = r->pages;
 
 	r->pages = 0;
+	r->written += pages;
 	return pages ? put_pages(r->o, "ram", r->gpa, r->run, pages, r->packed) : 0;
 }
 
@@ -82,23 +85,34 @@ static bool is_zero(const u8 *page)
 	return !page[0] && !memcmp(page, page + 1, PAGE_SIZE - 1);
 }
 
-static int put_page(struct ram_out *r, u64 gpa)
+/* False: it is zero. */
+static bool read_page(struct ram_out *r, u64 gpa, u8 *page)
 {
-	u8 *page = r->run + ((size_t)r->pages << PAGE_SHIFT);
 	u64 offset;
 	int fd = mem_where(r->m, gpa, &offset);
 
-	if (fd >= 0 && in_hole(r, fd, offset))
-		return put_run(r);
+	if (fd >= 0 && in_hole(r, fd, offset)) {
+		memset(page, 0, PAGE_SIZE);
+		return false;
+	}
 	mem_read(r->m, gpa, page, PAGE_SIZE);
-	if (is_zero(page))
+	return !is_zero(page);
+}
+
+static int put_page(struct ram_out *r, u64 gpa)
+{
+	u8 *page = r->run + ((size_t)r->pages << PAGE_SHIFT);
+
+	if (r->which == SNAP_RAM_FETCHED && !mem_dirty_fetched(r->m, gpa))
+		return put_run(r);
+	if (!read_page(r, gpa, page) && r->which == SNAP_RAM_ALL)
 		return put_run(r);
 	if (!r->pages)
 		r->gpa = gpa;
 	return ++r->pages == RUN_PAGES ? put_run(r) : 0;
 }
 
-int snap_put_ram(struct snap_out *o, struct mem *m)
+int snap_put_ram(struct snap_out *o, struct mem *m, enum snap_ram which, u64 *pages)
 {
 	struct ram_out *r = calloc(1, sizeof(*r));
 	u64 gpa, size;
@@ -108,12 +122,14 @@ int snap_put_ram(struct snap_out *o, struct mem *m)
 		return -1;
 	r->o = o;
 	r->m = m;
+	r->which = which;
 	for (unsigned i = 0; !ret && mem_ram_range(m, i, &gpa, &size); i++) {
 		for (u64 at = 0; at < size && !ret; at += PAGE_SIZE)
 			ret = put_page(r, gpa + at);
 		if (!ret)
 			ret = put_run(r);
 	}
+	*pages = r->written;
 	free(r);
 	return ret;
 }

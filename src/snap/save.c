@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Saving. Nothing of what is in path is lost when the disk is full or the process dies: the new file has another name
- * until it is complete and on the disk.
+ * Saving. Memory is written while the machine runs, and once more, while it stands still, what it has written
+ * meanwhile; so that it stands for as long as its working set takes, not its size. Nothing of what is in path is lost
+ * when the disk is full or the process dies: the new file has another name until it is complete and on the disk.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,14 +16,18 @@
 #include "snap/ram.h"
 #include "snap/snap.h"
 
-static int write_parts(struct snap_out *o, struct vm *vm, struct snap_parts *p)
+static int write_start(struct snap_out *o, struct vm *vm)
 {
 	struct snap_machine m;
-	char name[16];
 
 	snap_machine_of(vm, &m);
-	if (snap_put_header(o) || snap_put_state(o, "machine", &snap_machine_state, &m))
-		return -1;
+	return snap_put_header(o) || snap_put_state(o, "machine", &snap_machine_state, &m) ? -1 : 0;
+}
+
+static int write_parts(struct snap_out *o, struct vm *vm, struct snap_parts *p)
+{
+	char name[16];
+
 	for (unsigned i = 0; i < p->n; i++)
 		if (snap_put_state(o, p->part[i].name, &p->part[i].state, p->part[i].object))
 			return -1;
@@ -31,13 +36,14 @@ static int write_parts(struct snap_out *o, struct vm *vm, struct snap_parts *p)
 		if (snap_put_overlay(o, name, vm->disk[i]))
 			return -1;
 	}
-	return snap_put_ram(o, vm->mem) || snap_put_end(o) ? -1 : 0;
+	return 0;
 }
 
-int snap_write(struct vm *vm, FILE *f, struct err *e)
+/* All but the start, of a machine that stands still; with the machine lock. */
+static int write_rest(struct snap_out *o, struct vm *vm, enum snap_ram which, struct err *e)
 {
-	struct snap_out out = { .f = f };
 	struct snap_parts p;
+	u64 pages = 0;
 	int ret;
 
 	if (snap_parts_init(&p, vm, e))
@@ -48,12 +54,24 @@ int snap_write(struct vm *vm, FILE *f, struct err *e)
 	p.clock.now_ns = clock_ns(&vm->clock);
 	p.clock.host_tsc = vm->ops.host_tsc(vm->vcpu[0]->cpu);
 	p.clock.wall_ns = clock_wall_ns();
-	ret = write_parts(&out, vm, &p) || fflush(f) ? err_errno(e, "cannot write the snapshot") : 0;
+	ret = write_parts(o, vm, &p) || snap_put_ram(o, vm->mem, which, &pages) || snap_put_end(o) || fflush(o->f);
+	if (ret)
+		ret = err_errno(e, "cannot write the snapshot");
 	for (unsigned i = 0; i < p.n; i++)
 		if (p.part[i].state.go_on)
 			p.part[i].state.go_on(p.part[i].object);
 	snap_parts_free(&p);
+	counter_add(&vm->counters, CNT_SAVE_STANDING, pages);
 	return ret;
+}
+
+int snap_write(struct vm *vm, FILE *f, struct err *e)
+{
+	struct snap_out out = { .f = f };
+
+	if (write_start(&out, vm))
+		return err_errno(e, "cannot write the snapshot");
+	return write_rest(&out, vm, SNAP_RAM_ALL, e);
 }
 
 /* All vCPUs stand, nothing is under way, no reset is due; with the machine lock held. */
@@ -74,15 +92,61 @@ static void stand_still(struct vm *vm)
 	}
 }
 
-static int save_to(struct vm *vm, FILE *f, struct err *e)
+static void go_on(struct vm *vm)
+{
+	pthread_mutex_unlock(&vm->lock);
+	vm_resume(vm);
+}
+
+static int has_ended(struct vm *vm, struct err *e)
+{
+	return atomic_load(&vm->ended) ? err_set(e, "the machine has ended") : 0;
+}
+
+/* The log of written frames is on when this has succeeded. */
+static int begin_save(struct vm *vm, struct err *e)
 {
 	int ret;
 
 	stand_still(vm);
-	ret = atomic_load(&vm->ended) ? err_set(e, "the machine has ended") : snap_write(vm, f, e);
-	pthread_mutex_unlock(&vm->lock);
-	vm_resume(vm);
+	ret = has_ended(vm, e) || mem_dirty_begin(vm->mem, e) ? -1 : 0;
+	go_on(vm);
 	return ret;
+}
+
+static int end_save(struct vm *vm, struct snap_out *o, bool failed, struct err *e)
+{
+	u64 began;
+	int ret = -1;
+
+	stand_still(vm);
+	began = clock_ns(&vm->clock);
+	if (!failed && !has_ended(vm, e)) {
+		mem_dirty_fetch(vm->mem);
+		ret = write_rest(o, vm, SNAP_RAM_FETCHED, e);
+	}
+	mem_dirty_end(vm->mem);
+	counter_add(&vm->counters, CNT_SAVE_STANDING_NS, clock_ns(&vm->clock) - began);
+	go_on(vm);
+	return ret;
+}
+
+/* All memory while the machine runs; then, while it stands still, everything else and what it has written since. */
+static int save_to(struct vm *vm, FILE *f, struct err *e)
+{
+	struct snap_out out = { .f = f };
+	u64 pages = 0;
+	int ret;
+
+	if (begin_save(vm, e))
+		return -1;
+	ret = write_start(&out, vm) || snap_put_ram(&out, vm->mem, SNAP_RAM_ALL, &pages);
+	if (ret)
+		err_errno(e, "cannot write the snapshot");
+	pthread_mutex_lock(&vm->lock);
+	counter_add(&vm->counters, CNT_SAVE_RUNNING, pages);
+	pthread_mutex_unlock(&vm->lock);
+	return end_save(vm, &out, ret, e);
 }
 
 int snap_save(struct vm *vm, const char *path, struct err *e)

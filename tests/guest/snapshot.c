@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A machine at work, for snapshot.sh to save and load: timer ticks by the PIT through the 8259 and by the local APIC, a
- * second processor that adds across a page's end, a pattern in memory, values in vector, x87 and debug registers.
+ * second processor that adds across a page's end, a pattern in memory, pages that change all the time, values in
+ * vector, x87 and debug registers.
  *
  * With "hold" on its command line it goes on until a byte comes by the serial port, else it ends after a few ticks.
  */
@@ -11,10 +12,13 @@
 #define PIT_COUNT (1193182 / HZ)
 #define PAGES 1024u
 #define TICKS 10u
+#define CHURNED 256u
 #define TSC_GAP (1ull << 36) /* half a minute or so: what is more is no gap of a busy host, but a clock that jumped */
 #define TIMER_VECTOR 0x50
 
 static u8 area[PAGES * 4096] __attribute__((aligned(4096)));
+static u64 churned[CHURNED * 512] __attribute__((aligned(4096)));
+static u64 expected[CHURNED];
 static u64 torn[1024] __attribute__((aligned(4096)));
 static volatile u64 pit_ticks, apic_ticks, added[2];
 
@@ -44,6 +48,31 @@ static u64 wrong_words(void)
 	for (u32 p = 0; p < PAGES; p++)
 		for (u32 k = 0; k < 512; k++)
 			wrong += ((u64 *)area)[p * 512 + k] != (p % 4 ? 0 : pattern(p) + k);
+	return wrong;
+}
+
+/* A save copies memory while this goes on: each page may be seen old, and must be new in the end, even if it is zero.
+ */
+static void churn(void)
+{
+	static u64 round;
+
+	for (u32 k = 0; k < 32; k++, round++) {
+		u32 p = round % CHURNED;
+
+		expected[p] = (round / CHURNED + p) & 1 ? round : 0;
+		churned[p * 512 + round % 509] = expected[p];
+		for (u32 w = 0; w < 512; w++)
+			churned[p * 512 + w] = expected[p];
+	}
+}
+
+static u64 wrong_churn(void)
+{
+	u64 wrong = 0;
+
+	for (u32 k = 0; k < CHURNED * 512; k++)
+		wrong += churned[k] != expected[k / 512];
 	return wrong;
 }
 
@@ -144,7 +173,7 @@ static bool byte_came(void)
 
 int guest_main(void)
 {
-	u64 tsc = rdtsc(), gaps = 0, back = 0, idle = 0, seen = 0, told = 0;
+	u64 tsc = rdtsc(), gaps = 0, lost = 0, back = 0, idle = 0, seen = 0, told = 0;
 	bool hold = told_to_hold();
 
 	fill();
@@ -156,8 +185,10 @@ int guest_main(void)
 		u64 before = pit_ticks, now;
 
 		__asm__ volatile("sti; hlt; cli" ::: "memory");
+		churn();
 		if (pit_ticks == before)
 			continue;
+		lost += wrong_churn();
 		now = rdtsc();
 		back += now <= tsc;
 		gaps += now - tsc > TSC_GAP;
@@ -168,6 +199,7 @@ int guest_main(void)
 			kit_printf("ticks %u\n", (u32)(told = pit_ticks));
 	}
 	kit_case("memory", "", 0, wrong_words());
+	kit_case("memory that changes", "", 0, lost);
 	kit_case("the TSC went backwards", "", 0, back);
 	kit_case("the TSC jumped", "", 0, gaps);
 	kit_case("ticks with a second processor that stood", "", 0, idle > pit_ticks / 2);

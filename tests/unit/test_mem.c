@@ -385,6 +385,68 @@ static void unlock_nothing(void *opaque)
 	(void)opaque;
 }
 
+/* ---- the log of written frames ---- */
+
+struct mapping {
+	struct mem *m;
+	unsigned begun, collected, ended;
+};
+
+static void log_step(void *opaque, enum mem_dirty_step step)
+{
+	struct mapping *w = opaque;
+
+	w->begun += step == MEM_DIRTY_BEGIN;
+	w->ended += step == MEM_DIRTY_END;
+	if (step == MEM_DIRTY_COLLECT && !w->collected++)
+		mem_mark_dirty(w->m, 0x7000, 1);
+}
+
+static u64 fetched_of_16(struct mem *m)
+{
+	u64 map = 0;
+
+	mem_dirty_fetch(m);
+	for (u64 n = 0; n < 16; n++)
+		map |= (u64)mem_dirty_fetched(m, n << PAGE_SHIFT) << n;
+	return map;
+}
+
+static void test_dirty_log(void **state)
+{
+	struct mem *m = mem_new(NULL);
+	struct mapping w = { .m = m };
+	struct mem_listener l = { .dirty_log = log_step, .opaque = &w };
+	u8 bytes[0x1001] = { 1 };
+	struct err e;
+
+	(void)state;
+	assert_int_equal(mem_add_ram(m, 0, 16 * PAGE_SIZE, &e), 0);
+	mem_add_listener(m, &l);
+	mem_write(m, 0x1000, bytes, 8);
+	assert_int_equal(mem_dirty_begin(m, &e), 0);
+	assert_int_equal(mem_dirty_begin(m, &e), -1); /* one at a time */
+	mem_write(m, 0x2fff, bytes, sizeof(bytes));
+	mem_before_write(m, 0x5008, 8);
+	assert_true(mem_note_writer(m, 0x9000));
+	assert_int_equal(mem_discard(m, 0xb000, 2 * PAGE_SIZE), 0);
+	assert_int_equal(fetched_of_16(m), BIT(2) | BIT(3) | BIT(5) | BIT(7) | BIT(9) | BIT(11) | BIT(12));
+	assert_false(mem_dirty_fetched(m, 1ull << 51));
+	mem_write(m, 0x4000, bytes, 1);
+	mem_write(m, 1ull << 50, bytes, 1); /* no memory, no map */
+	assert_int_equal(fetched_of_16(m), BIT(4));
+	assert_int_equal(fetched_of_16(m), 0);
+	mem_dirty_end(m);
+	mem_write(m, 0x6000, bytes, 1);
+	assert_int_equal(mem_dirty_begin(m, &e), 0);
+	assert_int_equal(fetched_of_16(m), 0);
+	mem_dirty_end(m);
+	assert_int_equal(w.begun, 2);
+	assert_int_equal(w.ended, 2);
+	assert_int_equal(w.collected, 4);
+	mem_free(m);
+}
+
 static void test_range_moves_before_access(void **state)
 {
 	struct mem *m = mem_new(NULL);
@@ -410,10 +472,15 @@ static void test_range_moves_before_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_regions),	     cmocka_unit_test(test_rom),
-		cmocka_unit_test(test_mmio_cuts),    cmocka_unit_test(test_ports),
-		cmocka_unit_test(test_frame_states), cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_dma_race),     cmocka_unit_test(test_range_moves_before_access),
+		cmocka_unit_test(test_regions),
+		cmocka_unit_test(test_rom),
+		cmocka_unit_test(test_mmio_cuts),
+		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_frame_states),
+		cmocka_unit_test(test_copies),
+		cmocka_unit_test(test_dirty_log),
+		cmocka_unit_test(test_dma_race),
+		cmocka_unit_test(test_range_moves_before_access),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

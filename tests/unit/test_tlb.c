@@ -775,6 +775,41 @@ static void test_two_cpus(void **state)
 	world_free(&g.w, true);
 }
 
+/* The log of written frames sees stores whose write tag was there before it began, the accessed and dirty bits of
+ * walks, and nothing of what is only read. */
+static void test_dirty_log(void **state)
+{
+	struct guest g;
+	struct cpu *c;
+	struct err e;
+	u64 v;
+
+	(void)state;
+	guest_init(&g, 1, true);
+	set_mode(&g, 0, false);
+	c = g.w.c;
+	phys_put(g.w.m, pt_of(0, 2), POOL | P | W, 8);
+	phys_put(g.w.m, pt_of(0, 2) + 8, (POOL + PAGE_SIZE) | P | W, 8);
+	assert_int_equal(cpu_st64(c, USER_BASE, 1, ACC_W), OUT_DONE);
+	assert_non_null(tlb_hit_w(c, USER_BASE, 8));
+	assert_int_equal(mem_dirty_begin(g.w.m, &e), 0);
+	assert_null(tlb_hit_w(c, USER_BASE, 8));
+	assert_int_equal(cpu_ld64(c, USER_BASE, &v, ACC_R), OUT_DONE);
+	assert_int_equal(cpu_ld64(c, USER_BASE + PAGE_SIZE, &v, ACC_R), OUT_DONE);
+	mem_dirty_fetch(g.w.m);
+	assert_false(mem_dirty_fetched(g.w.m, POOL));
+	assert_false(mem_dirty_fetched(g.w.m, POOL + PAGE_SIZE));
+	assert_true(mem_dirty_fetched(g.w.m, pt_of(0, 2)));
+	assert_int_equal(cpu_st64(c, USER_BASE, 2, ACC_W), OUT_DONE);
+	mem_dirty_fetch(g.w.m);
+	assert_true(mem_dirty_fetched(g.w.m, POOL));
+	assert_int_equal(cpu_st64(c, USER_BASE, 3, ACC_W), OUT_DONE);
+	mem_dirty_fetch(g.w.m);
+	assert_true(mem_dirty_fetched(g.w.m, POOL));
+	mem_dirty_end(g.w.m);
+	world_free(&g.w, true);
+}
+
 /* Probing has no side effects and ignores rights. */
 static void test_probe(void **state)
 {
@@ -797,11 +832,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_pcid), cmocka_unit_test(test_random_plain),
-		cmocka_unit_test(test_audit),	    cmocka_unit_test(test_kept),
-		cmocka_unit_test(test_canonical),   cmocka_unit_test(test_alignment),
-		cmocka_unit_test(test_breakpoints), cmocka_unit_test(test_real),
-		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_cmpxchg),
-		cmocka_unit_test(test_probe),	    cmocka_unit_test(test_two_cpus),
+		cmocka_unit_test(test_dirty_log),   cmocka_unit_test(test_audit),
+		cmocka_unit_test(test_kept),	    cmocka_unit_test(test_canonical),
+		cmocka_unit_test(test_alignment),   cmocka_unit_test(test_breakpoints),
+		cmocka_unit_test(test_real),	    cmocka_unit_test(test_windows),
+		cmocka_unit_test(test_cmpxchg),	    cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_two_cpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
