@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A vCPU's thread: run, sleep when halted, stand still when somebody needs the others to.
  *
- * Sleeping. The futex word is cpu->attention itself. The sleeper sets `asleep`, looks at the attention bits once more
- * and waits for that very value to change; a poster sets bits first and then looks at `asleep`. One of the two sees the
- * other (both sequentially consistent), so no wake-up is lost.
+ * Sleeping. The sleeper sets `asleep`; then, each time, it reads `wakes`, looks at what is posted, and waits for that
+ * very value of `wakes` to change. A poster posts first, then looks at `asleep`, and counts `wakes` up. One of the two
+ * sees the other (all sequentially consistent), so no wake-up is lost. attention could not be that word: a look takes
+ * bits out of it, and the next post may bring back the very value that the sleeper saw (docs/smp.md,
+ * tests/model/sleep.pml).
  *
  * Standing still. A thread is `running` from vcpu_enter() to vcpu_leave(). Whoever wants the others still forbids entry
  * (hold, exclusive), posts ATT_KICK, and waits until nobody is running. A sleeper is `resting`: it runs no guest code,
@@ -229,7 +231,7 @@ static u8 preempted_swap(struct vcpu *v, u8 val)
 
 /* ---- attention -------------------------------------------------------------------------------------------------- */
 
-static void futex_wake(atomic_uint *word)
+static void futex_wake_one(atomic_uint *word)
 {
 	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
@@ -246,10 +248,12 @@ static void futex_wait_until(atomic_uint *word, unsigned val, u64 deadline)
 void vcpu_post(struct vcpu *v, unsigned att)
 {
 	cpu_post(v->cpu, att);
-	if (atomic_load(&v->asleep))
-		futex_wake(&v->cpu->attention);
-	else
+	if (atomic_load(&v->asleep)) {
+		atomic_fetch_add(&v->wakes, 1);
+		futex_wake_one(&v->wakes);
+	} else {
 		v->vm->cfg.engine->kick(v->cpu); /* the other engine's, if there is one, is the same */
+	}
 }
 
 void vcpu_publish_deadline(struct vcpu *v)
@@ -283,13 +287,15 @@ static void vcpu_sleep(struct vcpu *v)
 	preempted_swap(v, KVM_PREEMPTED);
 	atomic_store(&v->asleep, true);
 	for (;;) {
+		unsigned wakes = atomic_load(&v->wakes);
+
 		att = atomic_load(&v->cpu->attention);
 		now = clock_ns(&v->vm->clock);
 		if (now >= deadline || vcpu_has_work(v, att) || atomic_load(&v->vm->ended))
 			break;
 		/* A guest may name a deadline past the end of the host's clock. base_ns may have wrapped (clock_set).
 		 */
-		futex_wait_until(&v->cpu->attention, att,
+		futex_wait_until(&v->wakes, wakes,
 				 deadline - now >= CLOCK_NEVER / 4 ? CLOCK_NEVER : v->vm->clock.base_ns + deadline);
 	}
 	atomic_store(&v->asleep, false);
