@@ -23,7 +23,7 @@ for engine in interp translate; do
 	litmus $engine 2 2000 200
 	litmus $engine 4 200 200
 done
-litmus translate 2 200 200 "--cpu max,+monitor"
+litmus translate 2 200 200 "--cpu host,+monitor"
 [ -n "$LONG" ] || exit 0
 for engine in interp translate; do
 	litmus $engine 2 2000000 1500
