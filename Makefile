@@ -8,7 +8,7 @@ PREFIX  ?= /usr/local
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror
 CFLAGS  ?= $(OPT) -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -fno-strict-aliasing -fwrapv -pthread $(CFLAGS)
-LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lpthread
+LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lslirp -lseccomp -lpthread
 Q       := $(if $(V),,@)
 
 SRCS := $(sort $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c)))
@@ -83,6 +83,7 @@ LF_load   := $(wildcard src/boot/*.c src/mem/*.c)
 LF_decode := $(wildcard src/cpu/decode*.c)
 LF_board  := $(wildcard src/dev/*.c src/dev/*/*.c src/mem/*.c) src/base/clock.c src/machine/pc.c
 LF_virtio := $(wildcard src/dev/virtio/*.c src/block/*.c src/mem/*.c) src/dev/pci.c src/dev/pci_msi.c
+LF_net    := src/net/egress.c src/net/csum.c
 LF_snap   := $(wildcard src/snap/*.c src/dev/*.c src/dev/virtio/*.c src/cpu/lapic*.c) src/base/state.c src/base/clock.c \
 	src/cpu/state.c src/cpu/event.c src/cpu/poll.c
 $(BUILD)/tests/fuzz/lf_%: tests/fuzz/lf_%.c $(LIB)

@@ -15,6 +15,7 @@ struct boot_options {
 	bool named; /* --name was given: a control socket */
 	char debugcon[512];
 	unsigned nr_serial;
+	struct net_spec forwards; /* of -p; only these of it */
 	enum stats_form stats;
 	bool quiet, help, wait, audit_tlb, audit_blocks;
 	int verbose;

@@ -120,6 +120,39 @@ static int set_virtio_console(struct boot_options *o, const char *name, const ch
 	return check_chardev(name, o->vm.port[n].where, e);
 }
 
+/* none takes back what was given before. */
+static int set_net(struct boot_options *o, const char *val, struct err *e)
+{
+	struct net_spec s;
+
+	if (net_parse(&s, val, o->vm.nr_nets, e))
+		return -1;
+	if (s.kind == NET_NONE)
+		o->vm.nr_nets = 0;
+	else if (o->vm.nr_nets == VM_NETS_MAX)
+		return err_set(e, "--net '%.100s' is one too many: the machine has %d network cards", val, VM_NETS_MAX);
+	else
+		o->vm.net[o->vm.nr_nets++] = s;
+	return 0;
+}
+
+/* -p may stand before --net: forwards are kept apart until all options are there. */
+static int give_forwards(struct boot_options *o, struct err *e)
+{
+	if (!o->forwards.n_forwards)
+		return 0;
+	for (unsigned i = 0; i < o->vm.nr_nets; i++) {
+		struct net_spec *s = &o->vm.net[i];
+
+		if (s->kind != NET_USER)
+			continue;
+		memcpy(s->forward, o->forwards.forward, sizeof(s->forward));
+		s->n_forwards = o->forwards.n_forwards;
+		return 0;
+	}
+	return err_set(e, "-p forwards a port into a user network: give --net user");
+}
+
 static int set_on_off(const char *name, const char *val, bool *on, struct err *e)
 {
 	*on = !strcmp(val, "on");
@@ -332,6 +365,10 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return set_serial(o, name, val, e);
 	case OPT_DISK:
 		return set_disk(o, val, e);
+	case OPT_NET:
+		return set_net(o, val, e);
+	case OPT_PUBLISH:
+		return net_parse_forward(&o->forwards, val, e);
 	case OPT_VIRTIO_CONSOLE:
 		return set_virtio_console(o, name, val, e);
 	case OPT_RNG:
@@ -460,7 +497,7 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 			       o->trace_file);
 	if (o->wait && !o->gdb_port)
 		return err_set(e, "--wait waits for gdb: give --gdb as well");
-	return check_one_stdio(o, e) || check_translate(o, e) || repeat_check(o, e) ? -1 : 0;
+	return give_forwards(o, e) || check_one_stdio(o, e) || check_translate(o, e) || repeat_check(o, e) ? -1 : 0;
 }
 
 void boot_options_take_shape(struct boot_options *o, const struct vm_config *shape)

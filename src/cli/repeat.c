@@ -15,6 +15,9 @@ int repeat_check(const struct boot_options *o, struct err *e)
 		return err_set(e, "--record and --replay: a run is recorded or repeated, choose one");
 	if (o->lockstep && (o->record || o->replay || o->vm.switch_every || o->load))
 		return err_set(e, "--lockstep does not go with --record, --replay, --load and --engine-switch-every");
+	if ((o->record || o->replay || o->lockstep) && o->vm.nr_nets)
+		return err_set(e, "%s and --net do not go together: what a network brings is not recorded",
+			       o->lockstep ? "--lockstep" : what);
 	if ((o->record || o->replay || o->lockstep) && o->gdb_port)
 		return err_set(e, "%s and --gdb do not go together in this version", o->lockstep ? "--lockstep" : what);
 	return 0;

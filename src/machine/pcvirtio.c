@@ -25,11 +25,19 @@ int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const 
 		if (!v->disk[i])
 			return -1;
 	}
+	for (unsigned i = 0; i < cfg->n_nets; i++) {
+		b.devfn = PCI_DEVFN(PC_NET_SLOT + i, 0);
+		v->net[i] = virtio_net_new(&b, cfg->net[i].net, cfg->net[i].mac, e);
+		if (!v->net[i])
+			return -1;
+	}
 	return 0;
 }
 
 void pc_virtio_deinit(struct pc_virtio *v)
 {
+	for (unsigned i = 0; i < PC_NETS_MAX; i++)
+		virtio_net_free(v->net[i]);
 	for (unsigned i = 0; i < PC_DISKS_MAX; i++)
 		virtio_blk_free(v->disk[i]);
 	virtio_console_free(v->console);
@@ -46,8 +54,11 @@ int pc_virtio_each_state(struct pc_virtio *v, state_fn *fn, void *opaque)
 	for (unsigned i = 0; i < PC_DISKS_MAX; i++)
 		if (v->disk[i] && virtio_blk_each_state(v->disk[i], i, fn, opaque))
 			return -1;
+	for (unsigned i = 0; i < PC_NETS_MAX; i++)
+		if (v->net[i] && virtio_net_each_state(v->net[i], i, fn, opaque))
+			return -1;
 	return 0;
 }
 
 _Static_assert(FIRST_SLOT + 3 == PC_DISK_SLOT, "rng, balloon and console stand before the disks");
-_Static_assert(PC_DISK_SLOT + PC_DISKS_MAX <= PCI_SLOTS, "every device finds a slot");
+_Static_assert(PC_NET_SLOT + PC_NETS_MAX <= PCI_SLOTS, "every device finds a slot");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The board's virtio devices, in the PCI slots from 2 on: entropy, balloon, console, then the disks. Machine lock.
+ * The board's virtio devices, in the PCI slots from 2 on: entropy, balloon, console, the disks, then the network cards.
+ * Machine lock.
  */
 #ifndef MACHINE_PCVIRTIO_H
 #define MACHINE_PCVIRTIO_H
@@ -7,10 +8,13 @@
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
 
 #define PC_DISKS_MAX 16
 #define PC_DISK_SLOT 5 /* of the first disk; the others follow */
+#define PC_NETS_MAX 4
+#define PC_NET_SLOT (PC_DISK_SLOT + PC_DISKS_MAX) /* of the first network card */
 
 struct pc_virtio_config {
 	struct inputs *inputs; /* where entropy comes from */
@@ -24,6 +28,11 @@ struct pc_virtio_config {
 		struct block *image;
 		const char *serial;
 	} disk[PC_DISKS_MAX];
+	unsigned n_nets;
+	struct {
+		struct net *net;
+		const u8 *mac;
+	} net[PC_NETS_MAX];
 };
 
 struct pc_virtio {
@@ -31,6 +40,7 @@ struct pc_virtio {
 	struct virtio_balloon *balloon;
 	struct virtio_console *console;
 	struct virtio_blk *disk[PC_DISKS_MAX];
+	struct virtio_net *net[PC_NETS_MAX];
 };
 
 /* board->devfn is chosen here. */

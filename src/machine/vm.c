@@ -170,6 +170,17 @@ static int vm_add_disks(struct vm *vm, struct err *e)
 	return 0;
 }
 
+/* Before all else that has threads or guest memory: these may begin processes. */
+static int vm_add_nets(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < vm->cfg.nr_nets; i++) {
+		vm->net[i] = net_new(&vm->cfg.net[i], vm->loop, e);
+		if (!vm->net[i])
+			return -1;
+	}
+	return 0;
+}
+
 static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
 {
 	const struct vm_config *cfg = &vm->cfg;
@@ -189,6 +200,11 @@ static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
 	for (unsigned i = 0; i < cfg->nr_disks; i++) {
 		v->disk[i].image = vm->disk[i];
 		v->disk[i].serial = cfg->disk[i].serial;
+	}
+	v->n_nets = cfg->nr_nets;
+	for (unsigned i = 0; i < cfg->nr_nets; i++) {
+		v->net[i].net = vm->net[i];
+		v->net[i].mac = cfg->net[i].mac;
 	}
 }
 
@@ -269,7 +285,9 @@ static int vm_build(struct vm *vm, struct err *e)
 	}
 	vm->model = cpuid_model_new(vm->cfg.cpu_model, vm->cfg.cpus, e);
 	vm->loop = vm->model ? loop_new(e) : NULL;
-	vm->mem = vm->loop ? mem_new(e) : NULL;
+	if (!vm->loop || vm_add_nets(vm, e))
+		return -1;
+	vm->mem = mem_new(e);
 	if (!vm->mem)
 		return -1;
 	clock_init(&vm->clock);
@@ -315,6 +333,8 @@ void vm_free(struct vm *vm)
 		chardev_free(vm->port[i]);
 	for (unsigned i = 0; i < VM_DISKS_MAX; i++)
 		block_free(vm->disk[i]);
+	for (unsigned i = 0; i < VM_NETS_MAX; i++)
+		net_free(vm->net[i]);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_free(vm->vcpu[i]);
 	mem_free(vm->mem);
@@ -467,4 +487,5 @@ int vm_run(struct vm *vm, struct err *e)
 	return atomic_load(&vm->status);
 }
 
-_Static_assert(VM_DISKS_MAX == PC_DISKS_MAX && VM_PORTS_MAX == VIRTIO_PORTS_MAX, "one list of devices");
+_Static_assert(VM_DISKS_MAX == PC_DISKS_MAX && VM_PORTS_MAX == VIRTIO_PORTS_MAX && VM_NETS_MAX == PC_NETS_MAX,
+	       "one list of devices");

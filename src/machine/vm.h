@@ -25,11 +25,13 @@
 #include "chardev/chardev.h"
 #include "cpu/cpuid.h"
 #include "engine/engine.h"
+#include "net/net.h"
 
 #define VM_CPUS_MAX 64
 #define VM_SERIAL_MAX 4
 #define VM_DISKS_MAX 16
 #define VM_PORTS_MAX 8
+#define VM_NETS_MAX 4
 
 enum vm_status { VM_STATUS_TRIPLE_FAULT = 124, VM_STATUS_FAILURE = 125 };
 
@@ -61,6 +63,8 @@ struct vm_config {
 		char name[64];		/* "": a console */
 	} port[VM_PORTS_MAX];		/* of the virtio console */
 	unsigned nr_ports;
+	struct net_spec net[VM_NETS_MAX];
+	unsigned nr_nets;
 	bool rng, balloon;
 	u64 balloon_target;		/* bytes the guest is asked to give back */
 	bool loaded;			/* state comes from a snapshot: boot.kernel may be NULL, then a reset is the end */
@@ -122,6 +126,7 @@ struct vm {
 	struct pc *pc;
 	struct chardev *serial[VM_SERIAL_MAX], *debugcon, *port[VM_PORTS_MAX];
 	struct block *disk[VM_DISKS_MAX];
+	struct net *net[VM_NETS_MAX];
 	/* Threads for disks that wait; NULL without disks. They go on while vCPUs are held: after vm_pause(), and without
 	 * the machine lock, block_pool_drain() waits until no request is under way. */
 	struct block_pool *disk_pool;

@@ -28,6 +28,7 @@ static const struct state_field fields[] = {
 	STATE_UINT(S, rom_crc),
 	STATE_RANGE(S, nr_disks, 0, VM_DISKS_MAX),
 	STATE_RANGE(S, nr_ports, 0, VM_PORTS_MAX),
+	STATE_RANGE(S, nr_nets, 0, VM_NETS_MAX),
 	STATE_EACH_BOOL(S, disk, readonly),
 	STATE_EACH_BOOL(S, disk, overlay),
 	STATE_EACH(S, disk, bytes),
@@ -61,6 +62,7 @@ void snap_machine_of(const struct vm *vm, struct snap_machine *m)
 		.debug_exit = (u32)(cfg->debug_exit + 1),
 		.nr_disks = cfg->nr_disks,
 		.nr_ports = cfg->nr_ports,
+		.nr_nets = cfg->nr_nets,
 	};
 	if (rom && rom_bytes) {
 		m->rom_bytes = (u32)rom_bytes;
@@ -173,6 +175,9 @@ static int compare_consoles(const struct snap_machine *m, const struct snap_mach
 		if (strcmp(m->port[i].name, here->port[i].name))
 			return err_set(e, "port %u of the virtio console has another name= than when it was saved",
 				       i + 1);
+	if (m->nr_nets != here->nr_nets)
+		return err_set(e, "the snapshot's machine has %u network cards, and %u are given: give the same --net",
+			       m->nr_nets, here->nr_nets);
 	if (m->debugcon != here->debugcon || (m->debugcon && m->debugcon_port != here->debugcon_port))
 		return err_set(e, "the snapshot's machine was started with%s --debugcon, or another port",
 			       m->debugcon ? "" : "out");

@@ -22,7 +22,7 @@ struct snap_machine {
 	u32 debug_exit; /* port + 1; 0: none */
 	u32 debugcon_port;
 	u32 rom_bytes, rom_crc; /* firmware; 0: none */
-	u32 nr_disks, nr_ports;
+	u32 nr_disks, nr_ports, nr_nets;
 	struct {
 		bool readonly, overlay;
 		u64 bytes;

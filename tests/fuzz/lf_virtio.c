@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * libFuzzer on virtio: rings and the transport of a disk, a console with two ports, entropy and balloon. The input is a
+ * libFuzzer on virtio: rings and the transport of a disk, a console with two ports, entropy, balloon and a network card
+ * whose frames come back. The input is a
  * list of: devices brought up with features and ring formats of its choice, writes into rings and descriptor tables,
  * plausible buffers, register accesses, notifications, time.
  */
@@ -14,7 +15,7 @@
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
 #define RAM (2u << 20)
-#define DEVICES 4
+#define DEVICES 5
 #define WINDOW 0x8000
 #define BASE 0xe0000000ull
 #define RING(n) (0x10000ull * ((n) % 8) + 0x10000) /* devices share them: worse than any driver */
@@ -26,6 +27,47 @@ static struct resetctl resetctl;
 static struct mem *m;
 static struct pci_bus *bus;
 static struct pc_virtio devices;
+
+/* A wire that brings back the last frame, several times. */
+static struct {
+	struct net net;
+	struct net_offload offload;
+	u8 frame[NET_FRAME_MAX];
+	u32 len;
+	unsigned left;
+} wire;
+
+static bool wire_send(struct net *n, const struct net_frame *f)
+{
+	(void)n;
+	if (f->offload.csum_start == 0x77)
+		return false;
+	memcpy(wire.frame, f->bytes, f->len);
+	wire.len = f->len;
+	wire.offload = f->offload;
+	wire.left = f->len & 7;
+	return true;
+}
+
+static bool wire_peek(struct net *n, struct net_frame *f)
+{
+	(void)n;
+	*f = (struct net_frame){ wire.offload, wire.frame, wire.len };
+	return wire.left;
+}
+
+static void wire_take(struct net *n)
+{
+	(void)n;
+	wire.left--;
+}
+
+static const struct net_ops wire_ops = { .send = wire_send, .peek = wire_peek, .take = wire_take };
+
+static u8 devfn_of(unsigned dev)
+{
+	return (u8)(dev == 4 ? PCI_DEVFN(PC_NET_SLOT, 0) : PCI_DEVFN(2 + dev, 0));
+}
 
 static struct block *make_image(struct err *e)
 {
@@ -55,6 +97,10 @@ static void make_devices(void)
 	cfg.port[1] = (struct virtio_port_config){ chardev_new("none", NULL, NULL, &e), "port" };
 	cfg.disk[0].image = make_image(&e);
 	cfg.disk[0].serial = "fuzz";
+	wire.net = (struct net){ .ops = &wire_ops, .mtu = 1500, .up = true, .finishes = true };
+	cfg.n_nets = 1;
+	cfg.net[0].net = &wire.net;
+	cfg.net[0].mac = (const u8 *)"\x52\x54\0\0\0\1";
 	if (!bus || !cfg.disk[0].image || pc_virtio_init(&devices, &board, &cfg, &e))
 		abort();
 }
@@ -125,9 +171,12 @@ static void one(u8 op, const u8 **p, const u8 *end)
 	unsigned dev = op >> 3 & 3, n = op >> 5;
 	u64 at, v;
 
+	if (dev == 3 && (n & 4))
+		dev = 4;
 	switch (op & 7) {
 	case 0:
 		v = take(p, end, 4);
+		wire.left = 0;
 		bring_up(dev, (u32)v, (u32)take(p, end, 2) & 0x105);
 		break;
 	case 1:
@@ -148,8 +197,8 @@ static void one(u8 op, const u8 **p, const u8 *end)
 		break;
 	case 5:
 		at = take(p, end, 1);
-		pci_config_put(bus, PCI_DEVFN(2 + dev, 0), at & 0xfc, (u32)take(p, end, 4), 4);
-		pci_config_get(bus, PCI_DEVFN(2 + dev, 0), at & 0xfc, 4);
+		pci_config_put(bus, devfn_of(dev), at & 0xfc, (u32)take(p, end, 4), 4);
+		pci_config_get(bus, devfn_of(dev), at & 0xfc, 4);
 		break;
 	case 6:
 		reg(dev, 0x3000 + 4 * n, n, 2);
@@ -157,6 +206,10 @@ static void one(u8 op, const u8 **p, const u8 *end)
 	default:
 		clock_advance(&now, 1 + take(p, end, 1));
 		timerq_run(&timers, clock_ns(&now));
+		if (op & 64)
+			wire.net.user.arrived(wire.net.user.opaque);
+		if (op & 128)
+			wire.net.user.drained(wire.net.user.opaque);
 		if (op & 8)
 			virtio_console_resize(devices.console, n & 1, op, 25);
 		if (op & 16)
@@ -178,7 +231,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	if (pci_assign(bus, BASE, BASE + DEVICES * WINDOW, 0xc000, 0xd000, &e))
 		abort();
 	for (unsigned i = 0; i < DEVICES; i++)
-		pci_config_put(bus, PCI_DEVFN(2 + i, 0), PCI_COMMAND, PCI_CMD_MEM | PCI_CMD_MASTER, 2);
+		pci_config_put(bus, devfn_of(i), PCI_COMMAND, PCI_CMD_MEM | PCI_CMD_MASTER, 2);
 	for (unsigned n = 0; p < end && n < 1000; n++)
 		one(*p++, &p, end);
 	return 0;

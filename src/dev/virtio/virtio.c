@@ -179,6 +179,8 @@ void virtio_set_status(struct virtio_dev *d, u8 status)
 	d->status |= status;
 	if (!virtio_live(d) || (before & VIRTIO_DRIVER_OK))
 		return;
+	if (d->ops->started)
+		d->ops->started(d);
 	for (unsigned n = 0; n < d->n_queues; n++)
 		virtio_run(d, n);
 }

@@ -33,7 +33,7 @@ enum virtio_feature {
 	VIRTIO_F_RING_RESET = 40,
 };
 
-enum virtio_type { VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4, VIRTIO_BALLOON = 5 };
+enum virtio_type { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4, VIRTIO_BALLOON = 5 };
 
 struct virtio_dev;
 
@@ -46,6 +46,8 @@ struct virtio_ops {
 	bool (*request)(struct virtio_dev *d, unsigned n, struct virtq_chain *c);
 	/* Config bytes off to off + size - 1 were written, as far as wmask allows. May be NULL. */
 	void (*config_written)(struct virtio_dev *d, unsigned off, unsigned size);
+	/* The driver has said that it runs the device (DRIVER_OK). May be NULL. */
+	void (*started)(struct virtio_dev *d);
 	/* The device, or one of its queues, was reset: chains that are held are stale, complete them. May be NULL. */
 	void (*reset)(struct virtio_dev *d);
 	/* For snapshots (state.c); may be NULL. Before saving: chains that are held go back into their queues, which
