@@ -102,7 +102,13 @@ enum {
 
 enum cpu_code { CODE16, CODE32, CODE64 };
 
-#define BLOCK_KEY_LIMIT (1u << 4) /* in block_key: fetches must be compared with the limit of CS */
+
+/* In block_key, above the code size; a flat 32-bit program's key is CODE32 and none of these. FS and GS have no part in
+ * it, so that a kernel need not be translated anew for what user space has there. */
+#define BLOCK_KEY_LEGACY (1u << 2)   /* real or virtual-8086 mode */
+#define BLOCK_KEY_SEGMENTS (1u << 3) /* accesses by DS, ES or SS need the slow check */
+#define BLOCK_KEY_LIMIT (1u << 4)    /* fetches must be compared with the limit of CS */
+#define BLOCK_KEY_BASES (1u << 5)    /* CS, DS, ES or SS has a base, or the stack pointer is SP */
 
 /* Recomputed by cpu_update_mode(). */
 struct cpu_derived {

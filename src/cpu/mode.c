@@ -30,6 +30,24 @@ static void derive_segments(struct cpu *c)
 	}
 }
 
+static u32 block_key(const struct cpu *c)
+{
+	const struct cpu_derived *d = &c->d;
+	u32 key = d->code;
+
+	if (d->long64)
+		return key;
+	if (!d->pe || d->vm86)
+		key |= BLOCK_KEY_LEGACY;
+	if (d->seg_check & (1u << SEG_DS | 1u << SEG_ES | 1u << SEG_SS))
+		key |= BLOCK_KEY_SEGMENTS;
+	if (c->seg[SEG_CS].limit != 0xffffffff)
+		key |= BLOCK_KEY_LIMIT;
+	if ((d->ebase[SEG_CS] | d->ebase[SEG_DS] | d->ebase[SEG_ES] | d->ebase[SEG_SS]) || d->sp_mask == 0xffff)
+		key |= BLOCK_KEY_BASES;
+	return key;
+}
+
 void cpu_update_mode(struct cpu *c)
 {
 	struct cpu_derived *d = &c->d;
@@ -45,9 +63,7 @@ void cpu_update_mode(struct cpu *c)
 	d->lin_mask = d->long64 ? ~0ull : 0xffffffffull;
 	d->sp_mask = seg_sp_mask(&c->seg[SEG_SS], d->long64);
 	derive_segments(c);
-	d->block_key = d->code | (u32)(!d->pe || d->vm86) << 2 | (u32) !!(d->seg_check & ~(1u << SEG_CS)) << 3;
-	if (!d->long64 && c->seg[SEG_CS].limit != 0xffffffff)
-		d->block_key |= BLOCK_KEY_LIMIT;
+	d->block_key = block_key(c);
 	if (d->code != code || d->cpl != cpl || d->pe != pe)
 		cpu_trace(c, TRACE_MODE, d->code, d->cpl, c->cr0);
 	c->ops->mode_changed(c);

@@ -123,6 +123,7 @@ struct program {
 	u8 byte[CODE_BYTES];
 	unsigned n;
 	bool long64, vector;
+	u64 segments; /* the generator's state for these */
 };
 
 static void put8(struct program *p, u64 v)
@@ -384,7 +385,8 @@ static void make_program(struct program *p)
 
 	memset(p->byte, 0xf4, sizeof(p->byte));
 	p->n = 0;
-	p->long64 = chance(75);
+	p->long64 = chance(60);
+	p->segments = rnd() | 1;
 	while (n--)
 		if (p->vector && chance(75))
 			put_vector(p);
@@ -460,6 +462,33 @@ static void random_vectors(struct cpu *c)
 			c->r[r] &= ~63ull;
 }
 
+/* Mostly flat; bases, limits, an expand-down stack, 16 bits of stack pointer or of code, none in GS. */
+static void random_segments(struct cpu *c)
+{
+	static const u8 base[] = { SEG_DS, SEG_ES, SEG_SS, SEG_CS };
+
+	c->seg[SEG_CS] = (struct seg){ .sel = 24, .attr = chance(8) ? 0x89b : 0xc9b, .limit = ~0u };
+	if (chance(20))
+		c->seg[chance(50) ? SEG_GS : SEG_FS] = (struct seg){ .attr = 0 };
+	if (chance(60))
+		return;
+	for (unsigned k = 0; k < ARRAY_SIZE(base); k++) {
+		if (chance(30))
+			c->seg[base[k]].base = chance(50) ? rnd() & 0xff : -(rnd() & 0xfff) & 0xffffffff;
+		if (chance(10))
+			c->seg[base[k]].limit = W_DATA + rnd() % (4 * PAGE_SIZE);
+	}
+	c->r[R_RIP] = (c->r[R_RIP] - c->seg[SEG_CS].base) & 0xffffffff;
+	if (chance(20))
+		c->seg[SEG_SS].attr = 0x893;
+	if (chance(10))
+		c->seg[SEG_DS].attr = 0xc91;
+	if (chance(10)) {
+		c->seg[SEG_ES].attr = 0xc97;
+		c->seg[SEG_ES].limit = 0xfff;
+	}
+}
+
 static void random_state(struct world *w, const struct program *p)
 {
 	struct cpu *c = w->c;
@@ -473,8 +502,11 @@ static void random_state(struct world *w, const struct program *p)
 	c->seg[SEG_FS].base = 0x100 + (rnd() & 0xff);
 	c->seg[SEG_GS].base = rnd() & 0xfff;
 	if (!p->long64) {
-		c->seg[SEG_CS] = (struct seg){ .sel = 24, .attr = 0xc9b, .limit = ~0u };
-		c->seg[SEG_DS].base = chance(30) ? rnd() & 0xff : 0;
+		u64 states = rng;
+
+		rng = p->segments; /* the same each time, or nothing gets hot */
+		random_segments(c);
+		rng = states;
 		for (unsigned r = RAX; r <= R15; r++)
 			c->r[r] = (u32)c->r[r];
 	}

@@ -153,7 +153,7 @@ static const struct block *following(const struct gen *g, const struct block *m)
 	u64 gpa = g->b->gpa + g->next;
 	const struct block *n;
 
-	if (!gen_opt(g, OPT_SUPER) || !gen_long64(g) || (gpa ^ g->b->gpa) >> PAGE_SHIFT || !gen_is_jcc(g, last))
+	if (!gen_opt(g, OPT_SUPER) || !gen_flat(g) || (gpa ^ g->b->gpa) >> PAGE_SHIFT || !gen_is_jcc(g, last))
 		return NULL;
 	n = blocks_find(&g->t->in, gpa, g->b->key);
 	return n && n->n && g->k + n->n < CODE_INSNS ? n : NULL;

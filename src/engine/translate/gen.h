@@ -79,6 +79,24 @@ static inline bool gen_long64(const struct gen *g)
 	return (g->b->key & 3) == CODE64;
 }
 
+/* 32-bit code all of whose segments but FS and GS are flat and begin at 0. */
+static inline bool gen_flat32(const struct gen *g)
+{
+	return g->b->key == CODE32;
+}
+
+/* Code in which RIP's place in its frame is the frame's, and stack and targets need no check of segments. */
+static inline bool gen_flat(const struct gen *g)
+{
+	return gen_long64(g) || gen_flat32(g);
+}
+
+/* Bytes of a stack slot and of a branch's target in flat code. */
+static inline unsigned gen_width(const struct gen *g)
+{
+	return gen_long64(g) ? 8 : 4;
+}
+
 /* The host register that holds guest register r; a slot is loaded into temp. */
 static inline unsigned gen_read(struct gen *g, unsigned r, unsigned temp)
 {
@@ -101,8 +119,10 @@ void gen_cold_if(struct gen *g, unsigned cc);
 bool gen_can_address(const struct gen *g);
 /* The effective address as an operand; may load R14, R15. Without the segment's base. */
 struct opnd gen_ea(struct gen *g);
-/* The linear address into R14. */
+/* The linear address into R14; the flags must be in memory and EFLAGS may be lost. */
 void gen_linear(struct gen *g);
+/* R14, an effective address, becomes linear: likewise. */
+void gen_segment(struct gen *g);
 /* R14, linear, becomes the host address of size bytes; the flags must be in memory and EFLAGS is lost. Uses RAX, R15.
  */
 void gen_probe(struct gen *g, unsigned size, bool write);
@@ -116,7 +136,7 @@ bool gen_atomic(struct gen *g);
 bool gen_misc(struct gen *g);
 /* What is not aligned at R14 is left to the library; the flags must be in memory and EFLAGS is lost. */
 void gen_aligned(struct gen *g, unsigned size);
-/* R14 = host address of 8 bytes at RSP + d; RSP moves by d. */
+/* R14 = host address of the word at RSP + d; RSP moves by d. */
 void gen_stack_probe(struct gen *g, s32 d, bool write);
 void gen_add_rsp(struct gen *g, s32 d);
 /* gen_vec.c, gen_vec_x87.c: the same. */

@@ -107,14 +107,14 @@ static bool gen_bit_string(struct gen *g)
 	bool write = i->opcode != 0xa3, lock = i->flags & INSN_LOCK;
 	unsigned log = i->osz == 8 ? 3 : i->osz == 4 ? 2 : 1;
 
-	if (i->asz != 8)
+	if (i->asz != gen_width(g))
 		return false;
 	gen_flags_save(g);
 	gen_linear(g);
 	gen_bit_offset(g);
 	emit_rm(&g->e, 8, 0xc1, 7, reg(H_R15)); /* sar r15, 4..6 */
 	emit8(&g->e, log + 3);
-	emit_rm(&g->e, 8, 0x8d, H_R14, (struct opnd){ .base = H_R14, .index = H_R15, .scale = (u8)log });
+	emit_rm(&g->e, gen_width(g), 0x8d, H_R14, (struct opnd){ .base = H_R14, .index = H_R15, .scale = (u8)log });
 	g->flags = FLAGS_MEM;
 	if (lock)
 		gen_aligned(g, i->osz);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The stack in 64-bit mode, near control transfer, and how a block goes on to the next.
+ * The stack and near control transfer in flat code, of 64 and 32 bits, and how a block goes on to the next.
  */
 #include "cpu/optab.h"
 #include "engine/translate/gen.h"
@@ -21,8 +21,8 @@ void gen_lookup(struct gen *g)
 /* To the address in R15; flags and icount are saved. */
 static void gen_jump(struct gen *g)
 {
-	if (gen_long64(g) && gen_opt(g, OPT_LOOKUP) && gen_opt(g, OPT_JUMPS)) {
-		thunks_jump(g->t, &g->e);
+	if (gen_flat(g) && gen_opt(g, OPT_LOOKUP) && gen_opt(g, OPT_JUMPS)) {
+		thunks_jump(g->t, &g->e, gen_long64(g));
 		return;
 	}
 	emit_store(&g->e, guest_at(R_RIP), H_R15);
@@ -39,7 +39,7 @@ static bool in_frame(const struct gen *g, s64 off)
 	return place(g, off) >= 0 && place(g, off) < (s64)PAGE_SIZE;
 }
 
-/* Outside 64-bit mode EIP may wrap on the way inside a frame: that goes by lookup. */
+/* Where CS has a base, EIP may wrap on the way inside a frame: that goes by lookup. */
 static void gen_link_wrap(struct gen *g, s64 off)
 {
 	u8 *fine;
@@ -67,7 +67,7 @@ static void gen_link(struct gen *g, s64 off, bool forward)
 		gen_lookup(g);
 		return;
 	}
-	if (!gen_long64(g))
+	if (!gen_flat(g))
 		gen_link_wrap(g, off);
 	l = &t->links[t->n_links++];
 	*l = (struct link){ .from = g->b, .to = (u16)place(g, off), .forward = forward };
@@ -110,11 +110,13 @@ void gen_fall_through(struct gen *g, unsigned n)
 	g->ended = true;
 }
 
-/* R15 is a branch's target: the library raises #GP if it is not canonical. */
+/* R15 is a branch's target: the library raises #GP if it is not canonical. Any 32 bits are fine in flat code. */
 static void gen_canonical(struct gen *g)
 {
 	struct emit *e = &g->e;
 
+	if (!gen_long64(g))
+		return;
 	emit_mov(e, H_RAX, H_R15);
 	emit_rm(e, 8, 0xc1, 7, reg(H_RAX)); /* sar rax, 47 */
 	emit8(e, 47);
@@ -137,8 +139,7 @@ static void gen_taken(struct gen *g)
 
 	if (!near) {
 		gen_target(g, (s64)g->i->imm);
-		if (gen_long64(g))
-			gen_canonical(g);
+		gen_canonical(g);
 	}
 	gen_count(g, g->k + 1);
 	if (near)
@@ -199,21 +200,23 @@ static void gen_go(struct gen *g)
 
 void gen_stack_probe(struct gen *g, s32 d, bool write)
 {
-	emit_rm(&g->e, 8, 0x8d, H_R14, mem(host_of[RSP], d));
-	gen_probe(g, 8, write);
+	emit_rm(&g->e, gen_width(g), 0x8d, H_R14, mem(host_of[RSP], d));
+	gen_probe(g, gen_width(g), write);
 }
 
 void gen_add_rsp(struct gen *g, s32 d)
 {
-	emit_rm(&g->e, 8, 0x8d, host_of[RSP], mem(host_of[RSP], d));
+	emit_rm(&g->e, gen_width(g), 0x8d, host_of[RSP], mem(host_of[RSP], d));
 }
 
 static void gen_push_return(struct gen *g)
 {
-	gen_stack_probe(g, -8, true);
+	s32 word = (s32)gen_width(g);
+
+	gen_stack_probe(g, -word, true);
 	gen_target(g, 0);
-	emit_store(&g->e, mem(H_R14, 0), H_R15);
-	gen_add_rsp(g, -8);
+	emit_rm(&g->e, gen_width(g), 0x89, H_R15, mem(H_R14, 0));
+	gen_add_rsp(g, -word);
 }
 
 static bool gen_call_rel(struct gen *g)
@@ -245,9 +248,9 @@ static bool gen_ret(struct gen *g)
 
 	gen_flags_save(g);
 	gen_stack_probe(g, 0, false);
-	emit_load(&g->e, H_R15, mem(H_R14, 0));
+	emit_rm(&g->e, gen_width(g), 0x8b, H_R15, mem(H_R14, 0));
 	gen_canonical(g);
-	gen_add_rsp(g, 8 + release);
+	gen_add_rsp(g, (s32)gen_width(g) + release);
 	gen_go(g);
 	return true;
 }
@@ -260,11 +263,11 @@ static void gen_indirect_operand(struct gen *g)
 		unsigned r = gen_read(g, g->i->rm, H_R15);
 
 		if (r != H_R15)
-			emit_mov(&g->e, H_R15, r);
+			emit_rm(&g->e, gen_width(g), 0x8b, H_R15, reg(r));
 	} else {
 		gen_linear(g);
-		gen_probe(g, 8, false);
-		emit_load(&g->e, H_R15, mem(H_R14, 0));
+		gen_probe(g, gen_width(g), false);
+		emit_rm(&g->e, gen_width(g), 0x8b, H_R15, mem(H_R14, 0));
 	}
 	gen_canonical(g);
 }
@@ -292,16 +295,16 @@ static bool is_jcc(const struct insn *i)
 
 bool gen_is_jcc(const struct gen *g, const struct insn *i)
 {
-	return is_jcc(i) && i->osz == 8 && gen_opt(g, OPT_BRANCH) && reachable(g, i) && i->exec != exec_ud;
+	return is_jcc(i) && gen_flat(g) && i->osz == gen_width(g) && gen_opt(g, OPT_BRANCH) && reachable(g, i) &&
+	       i->exec != exec_ud;
 }
 
-/* Outside 64-bit mode only direct jumps, where CS has no limit to compare with. */
+/* Outside flat code only direct jumps of 32 bits, where CS has no limit to compare with. */
 bool gen_flow(struct gen *g)
 {
 	const struct insn *i = g->i;
-	bool long64 = gen_long64(g);
 
-	if (i->osz != (long64 ? 8 : 4) || (!long64 && g->b->key & BLOCK_KEY_LIMIT))
+	if (i->osz != gen_width(g) || (g->b->key & BLOCK_KEY_LIMIT))
 		return false;
 	if (i->map == MAP_0F)
 		return (i->opcode & 0xf0) == 0x80 && gen_jcc(g);
@@ -311,7 +314,7 @@ bool gen_flow(struct gen *g)
 		return gen_jcc(g);
 	if (i->opcode == 0xe9 || i->opcode == 0xeb)
 		return gen_jmp(g);
-	if (!long64)
+	if (!gen_flat(g))
 		return false;
 	switch (i->opcode) {
 	case 0xe8:
@@ -331,15 +334,17 @@ bool gen_flow(struct gen *g)
 
 static void gen_push(struct gen *g, bool imm)
 {
+	unsigned word = gen_width(g);
+
 	gen_flags_save(g);
-	gen_stack_probe(g, -8, true);
+	gen_stack_probe(g, -(s32)word, true);
 	if (imm) {
-		emit_rm(&g->e, 8, 0xc7, 0, mem(H_R14, 0));
+		emit_rm(&g->e, word, 0xc7, 0, mem(H_R14, 0));
 		emit_bytes(&g->e, g->i->imm, 4);
 	} else {
-		emit_store(&g->e, mem(H_R14, 0), gen_read(g, g->i->rm, H_R15));
+		emit_rm(&g->e, word, 0x89, gen_read(g, g->i->rm, H_R15), mem(H_R14, 0));
 	}
-	gen_add_rsp(g, -8);
+	gen_add_rsp(g, -(s32)word);
 }
 
 static void gen_pop(struct gen *g)
@@ -348,9 +353,9 @@ static void gen_pop(struct gen *g)
 
 	gen_flags_save(g);
 	gen_stack_probe(g, 0, false);
-	gen_add_rsp(g, 8);
+	gen_add_rsp(g, (s32)gen_width(g));
 	if (r != SLOT) {
-		emit_load(&g->e, r, mem(H_R14, 0));
+		emit_rm(&g->e, gen_width(g), 0x8b, r, mem(H_R14, 0));
 		return;
 	}
 	emit_load(&g->e, H_R15, mem(H_R14, 0));
@@ -359,18 +364,20 @@ static void gen_pop(struct gen *g)
 
 static void gen_leave(struct gen *g)
 {
+	unsigned word = gen_width(g);
+
 	gen_flags_save(g);
-	emit_mov(&g->e, H_R14, host_of[RBP]);
-	gen_probe(g, 8, false);
-	emit_rm(&g->e, 8, 0x8d, host_of[RSP], mem(host_of[RBP], 8));
-	emit_load(&g->e, host_of[RBP], mem(H_R14, 0));
+	emit_rm(&g->e, word, 0x8b, H_R14, reg(host_of[RBP]));
+	gen_probe(g, word, false);
+	emit_rm(&g->e, word, 0x8d, host_of[RSP], mem(host_of[RBP], (s32)word));
+	emit_rm(&g->e, word, 0x8b, host_of[RBP], mem(H_R14, 0));
 }
 
 bool gen_stack(struct gen *g)
 {
 	const struct insn *i = g->i;
 
-	if (i->map != MAP_1 || i->osz != 8 || !gen_long64(g))
+	if (i->map != MAP_1 || !gen_flat(g) || i->osz != gen_width(g))
 		return false;
 	switch (i->opcode) {
 	case 0x50 ... 0x57:

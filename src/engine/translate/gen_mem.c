@@ -4,8 +4,6 @@
  */
 #include "engine/translate/gen.h"
 
-#define KEY_SEGMENTS (1u << 3) /* in block_key: some segment but CS needs the slow check */
-
 bool gen_can_address(const struct gen *g)
 {
 	const struct insn *i = g->i;
@@ -13,7 +11,9 @@ bool gen_can_address(const struct gen *g)
 
 	if (i->asz == 2 || (i->base == R_RIP && disp != (s32)disp))
 		return false;
-	return gen_long64(g) || (!(g->b->key & KEY_SEGMENTS) && i->seg != SEG_CS);
+	if (gen_long64(g))
+		return true;
+	return !(g->b->key & (i->seg >= SEG_FS ? BLOCK_KEY_LEGACY : BLOCK_KEY_SEGMENTS)) && i->seg != SEG_CS;
 }
 
 struct opnd gen_ea(struct gen *g)
@@ -33,16 +33,26 @@ struct opnd gen_ea(struct gen *g)
 	return m;
 }
 
+/* Outside 64-bit mode the block's key does not tell whether FS and GS are flat; user space often has none in GS. */
+void gen_segment(struct gen *g)
+{
+	unsigned s = g->i->seg;
+	bool outer = s >= SEG_FS;
+
+	if (!gen_long64(g) && outer) {
+		emit_rm(&g->e, 1, 0xf6, 0, CPU(d.seg_check)); /* test byte seg_check, bit */
+		emit8(&g->e, 1u << s);
+		gen_cold_if(g, CC_NE);
+		g->flags = FLAGS_MEM;
+	}
+	if (outer || (g->b->key & BLOCK_KEY_BASES))
+		emit_rm(&g->e, gen_width(g), 0x03, H_R14, cpu_at(offsetof(struct cpu, d.ebase) + 8 * s));
+}
+
 void gen_linear(struct gen *g)
 {
-	const struct insn *i = g->i;
-	struct opnd seg = cpu_at(offsetof(struct cpu, d.ebase) + 8 * i->seg);
-
-	emit_rm(&g->e, i->asz, 0x8d, H_R14, gen_ea(g));
-	if (!gen_long64(g))
-		emit_rm(&g->e, 4, 0x03, H_R14, seg);
-	else if (i->seg >= SEG_FS)
-		emit_rm(&g->e, 8, 0x03, H_R14, seg);
+	emit_rm(&g->e, g->i->asz, 0x8d, H_R14, gen_ea(g));
+	gen_segment(g);
 }
 
 void gen_probe(struct gen *g, unsigned size, bool write)

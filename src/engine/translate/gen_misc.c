@@ -90,13 +90,15 @@ static void gen_rflags(struct gen *g)
 
 static bool gen_pushf(struct gen *g)
 {
-	if (g->i->osz != 8)
+	s32 word = (s32)gen_width(g);
+
+	if (g->i->osz != gen_width(g))
 		return false;
 	gen_flags_save(g);
-	gen_stack_probe(g, -8, true);
+	gen_stack_probe(g, -word, true);
 	gen_rflags(g);
-	emit_store(&g->e, mem(H_R14, 0), H_R15);
-	gen_add_rsp(g, -8);
+	emit_rm(&g->e, gen_width(g), 0x89, H_R15, mem(H_R14, 0));
+	gen_add_rsp(g, -word);
 	return true;
 }
 
@@ -119,7 +121,7 @@ bool gen_misc(struct gen *g)
 {
 	const struct insn *i = g->i;
 
-	if (i->map != MAP_1 || !gen_long64(g) || (i->flags & INSN_LOCK))
+	if (i->map != MAP_1 || !gen_flat(g) || (i->flags & INSN_LOCK))
 		return false;
 	switch (i->opcode) {
 	case 0x8c:

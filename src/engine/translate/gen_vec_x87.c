@@ -33,16 +33,10 @@ void gen_x87_flush(struct gen *g)
 /* R14 = host address; the effective address stays in the frame. */
 static void gen_operand(struct gen *g, unsigned size, bool write)
 {
-	const struct insn *i = g->i;
-	struct opnd seg = cpu_at(offsetof(struct cpu, d.ebase) + 8 * i->seg);
-
 	gen_flags_save(g);
-	emit_rm(&g->e, i->asz, 0x8d, H_R14, gen_ea(g));
+	emit_rm(&g->e, g->i->asz, 0x8d, H_R14, gen_ea(g));
 	emit_store(&g->e, mem(H_RSP, FRAME_TEMP), H_R14);
-	if (!gen_long64(g))
-		emit_rm(&g->e, 4, 0x03, H_R14, seg);
-	else if (i->seg >= SEG_FS)
-		emit_rm(&g->e, 8, 0x03, H_R14, seg);
+	gen_segment(g);
 	gen_probe(g, size, write);
 }
 

@@ -25,7 +25,8 @@ static const struct block *at_hand(struct translate *t, struct cpu *c)
 	const u8 *host;
 	u64 gpa;
 
-	if (!c->d.long64 || !mmu_fetch_hit(c, c->r[R_RIP], &host, &gpa))
+	if (!(c->d.long64 || (c->d.block_key == CODE32 && c->r[R_RIP] < BIT(32) - PAGE_SIZE)) ||
+	    !mmu_fetch_hit(c, c->r[R_RIP], &host, &gpa))
 		return NULL;
 	b = t->in.recent[(gpa ^ gpa >> 12) & (RECENT - 1)];
 	return b && b->gpa == gpa && b->key == c->d.block_key && b->code != t->in.no_code ? b : NULL;

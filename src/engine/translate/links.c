@@ -2,7 +2,7 @@
  * How translated blocks lead to each other.
  *
  * Inside a frame by links: jumps that are patched. They need no check, as blocks.c unlinks all blocks of a frame when
- * one of them is dropped. Everywhere else in 64-bit mode by a table of recent jumps, looked up by linear address, space
+ * one of them is dropped. Everywhere else in flat code by a table of recent jumps, looked up by linear address, space
  * and privilege. An entry stays right while the translation may be used, which the MMU tells, and the block stands:
  * the entry of a dropped one's code is overwritten with a way out.
  */
@@ -107,9 +107,12 @@ void links_set(struct translate *t, struct link *l, const struct block *b)
 void links_note_jump(struct translate *t, u64 lin, const struct block *b)
 {
 	const struct cpu *c = t->in.cpu;
+	u64 tag = lin ^ ((const struct mmu_hot *)c->mmu)->salt;
 
-	if (!c->d.long64 || (c->cr4 & CR4_LA57) || b->code == t->in.no_code)
+	if (c->d.long64 ? c->cr4 & CR4_LA57 : b->key != CODE32 || lin >= BIT(32) - PAGE_SIZE)
 		return;
-	t->jumps[jump_slot(lin)] = (struct jump){ lin ^ ((const struct mmu_hot *)c->mmu)->salt, b->code };
+	if (b->code == t->in.no_code)
+		return;
+	t->jumps[jump_slot(lin)] = (struct jump){ c->d.long64 ? tag : tag | BIT(JUMP_32), b->code };
 	t->jump_page[(lin >> PAGE_SHIFT) % JUMP_PAGES] = true;
 }

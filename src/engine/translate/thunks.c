@@ -127,8 +127,8 @@ static void make_fetch_probe(struct emit *e, u8 **miss)
 }
 _Static_assert(sizeof(struct fetch_tlbe) == 24, "the probe multiplies by 3 and 8");
 
-/* R15, a 64-bit address, to R14, its entry among the recent jumps, and RAX, the tag it has there. */
-static void make_jump_slot(struct emit *e)
+/* R15, an address in flat code, to R14, its entry among the recent jumps, and RAX, the tag it has there. */
+static void make_jump_slot(struct emit *e, bool long64)
 {
 	emit_rm(e, 4, 0x8b, H_RAX, reg(H_R15));
 	emit_rm(e, 4, 0xc1, 5, reg(H_RAX)); /* shr eax, 6 */
@@ -141,36 +141,44 @@ static void make_jump_slot(struct emit *e)
 	emit_load(e, H_RAX, CPU(mmu));
 	emit_load(e, H_RAX, mem(H_RAX, offsetof(struct mmu_hot, salt)));
 	emit_rm(e, 8, 0x33, H_RAX, reg(H_R15));
+	if (long64)
+		return;
+	emit_rm(e, 8, 0x0fba, 5, reg(H_RAX)); /* bts rax, JUMP_32 */
+	emit8(e, JUMP_32);
 }
 _Static_assert(sizeof(struct jump) == 16, "a slot is scaled by 2 and 8");
 
-void thunks_jump(struct translate *t, struct emit *e)
+void thunks_jump(struct translate *t, struct emit *e, bool long64)
 {
-	make_jump_slot(e);
+	make_jump_slot(e, long64);
 	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R14, offsetof(struct jump, tag)));
-	emit_jump(e, CC_NE, t->jump);
+	emit_jump(e, CC_NE, long64 ? t->jump : t->jump32);
 	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
 	emit_store(e, guest(R_RIP), H_R15);
 	emit_rm(e, 4, 0xff, 4, mem(H_R14, offsetof(struct jump, code))); /* jmp [code] */
 }
 
-/* As links_note_jump() for the block R15 at r[R_RIP], and on to its code; *miss if it has none. Where addresses have 57
- * bits, nothing happens. */
-static void make_note_jump(struct translate *t, struct emit *e, u8 **miss)
+/* As links_note_jump() for the block R15, whose key is in RAX, at r[R_RIP], and on to its code; *miss if it has none.
+ * Where addresses have 57 bits, and in 32-bit code that is not flat, nothing happens. */
+static void make_note_jump(struct translate *t, struct emit *e, bool long64, u8 **miss)
 {
 	const s32 pages = (s32)(offsetof(struct translate, jump_page) - offsetof(struct translate, jumps));
-	u8 *wide;
+	u8 * not ;
 
-	emit_rm(e, 4, 0xf7, 0, CPU(cr4)); /* test cr4, LA57 */
-	emit_bytes(e, CR4_LA57, 4);
-	wide = emit_forward(e, CC_NE);
+	if (long64) {
+		emit_rm(e, 4, 0xf7, 0, CPU(cr4)); /* test cr4, LA57 */
+		emit_bytes(e, CR4_LA57, 4);
+	} else {
+		emit_alu_imm(e, 4, ALU_CMP, reg(H_RAX), CODE32);
+	}
+	not = emit_forward(e, CC_NE);
 	emit_load(e, H_RAX, mem(H_R15, offsetof(struct block, code)));
 	emit_mov_imm(e, H_R15, (u64)(uintptr_t)code_rx(t, t->missing));
 	emit_rm(e, 8, 0x3b, H_RAX, reg(H_R15));
 	*miss = emit_forward(e, CC_E);
 	emit_store(e, mem(H_RSP, FRAME_TEMP), H_RAX);
 	emit_load(e, H_R15, guest(R_RIP));
-	make_jump_slot(e);
+	make_jump_slot(e, long64);
 	emit_store(e, mem(H_R14, offsetof(struct jump, tag)), H_RAX);
 	emit_load(e, H_RAX, mem(H_RSP, FRAME_TEMP));
 	emit_store(e, mem(H_R14, offsetof(struct jump, code)), H_RAX);
@@ -184,13 +192,13 @@ static void make_note_jump(struct translate *t, struct emit *e, u8 **miss)
 	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
 	emit_store(e, guest(R_RIP), H_R15);
 	emit_rm(e, 4, 0xff, 4, mem(H_R14, offsetof(struct jump, code))); /* jmp [code] */
-	emit_patch(wide, e->p);
+	emit_patch(not, e->p);
 }
 
 /* The block at r[R_RIP], by the path that build_find() tries first. */
 static void make_lookup(struct translate *t, struct emit *e, bool legacy)
 {
-	u8 *miss[6];
+	u8 *miss[7];
 	unsigned n = 0;
 
 	emit_load(e, H_R14, guest(R_RIP));
@@ -219,8 +227,7 @@ static void make_lookup(struct translate *t, struct emit *e, bool legacy)
 	emit_rm(e, 4, 0x8b, H_RAX, CPU(d.block_key));
 	emit_rm(e, 2, 0x3b, H_RAX, mem(H_R15, offsetof(struct block, key)));
 	miss[n++] = emit_forward(e, CC_NE);
-	if (!legacy)
-		make_note_jump(t, e, &miss[n++]);
+	make_note_jump(t, e, !legacy, &miss[n++]);
 	emit_alu_imm(e, 4, ALU_AND, reg(H_R14), PAGE_SIZE - 1);
 	emit_rm(e, 8, 0x29, H_R14, guest(R_RIP));
 	emit_rm(e, 4, 0xff, 4, mem(H_R15, offsetof(struct block, code))); /* jmp [code] */
@@ -264,6 +271,8 @@ void thunks_make(struct translate *t)
 	emit_store(&e, guest(R_RIP), H_R15);
 	t->lookup = e.p;
 	make_lookup(t, &e, false);
+	t->jump32 = e.p;
+	emit_store(&e, guest(R_RIP), H_R15);
 	t->lookup32 = e.p;
 	make_lookup(t, &e, true);
 	t->look = (unsigned)-(s32)(e.p - t->rw);

@@ -73,7 +73,8 @@ struct code_head {
 	u32 unused;
 };
 
-/* Linear addresses that were jumped to, with the code of the blocks there. tag: address ^ mmu_hot.salt. */
+/* Linear addresses that were jumped to, with the code of the blocks there. tag: address ^ mmu_hot.salt; in flat 32-bit
+ * code also BIT(JUMP_32), which no canonical address has set alone. */
 struct jump {
 	u64 tag;
 	const void *code;
@@ -81,6 +82,7 @@ struct jump {
 
 #define JUMPS (1u << 13)
 #define NO_JUMP BIT(61) /* the tag of no canonical address */
+#define JUMP_32 47
 #define JUMP_PAGES 4096
 #define MAX_LINKS (1u << 20)
 
@@ -97,7 +99,7 @@ struct verify;
 
 struct translate {
 	struct interp in; /* first */
-	bool about;	    /* engine_options.about */
+	bool about;	  /* engine_options.about */
 	u64 opts;	  /* BIT(OPT_x) */
 	u64 stop;	  /* no block is entered behind its look at a higher instruction count */
 	u8 *rw, *rx;
@@ -105,7 +107,7 @@ struct translate {
 	size_t used_cold;   /* the same from CODE_COLD on, as an offset in all */
 	unsigned look;	    /* bytes of a block's first part, the look at attention and count */
 	/* those parts, by their address in rw */
-	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *cold, *missing;
+	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *jump32, *cold, *missing;
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
 	u32 n_links;
 	struct jump jumps[JUMPS];
@@ -144,9 +146,9 @@ void live_make(struct translate *t, struct emit *e);
 /* What each block begins with: leaves for `out` if something presses. */
 void thunks_look(struct emit *e, const u8 *out);
 
-/* On to the 64-bit address in R15: by the recent jumps, else by lookup. At each place, so that the host's branch
+/* On to the address in R15, in flat code: by the recent jumps, else by lookup. At each place, so that the host's branch
  * predictor tells them apart. */
-void thunks_jump(struct translate *t, struct emit *e);
+void thunks_jump(struct translate *t, struct emit *e, bool long64);
 
 /* links.c: jumps between blocks. */
 int links_init(struct translate *t);
@@ -156,7 +158,7 @@ void links_unlinked(struct interp *in, struct block *b);
 void links_dropped(struct interp *in, struct block *b);
 /* l leads to b, if that is still its target. */
 void links_set(struct translate *t, struct link *l, const struct block *b);
-/* The block at the 64-bit address lin, which the current mode may execute, has code: remembers that. */
+/* The block at lin, which the current mode may execute, has code: remembers that, if the mode's addresses are flat. */
 void links_note_jump(struct translate *t, u64 lin, const struct block *b);
 
 /* help.c: one instruction by the library: at = instruction | its number in the block, r[R_RIP] is behind it. why is
