@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Every exit, trap, miss and device access is counted, from one list (counters.def), the same for every engine. A vCPU
- * has its own block, written by its own thread only; readers add them up.
+ * has its own block, written by its own thread only, without an atomic operation: readers add them up by counter_read(),
+ * and may see a thread that runs one step late.
  */
 #ifndef BASE_COUNTER_H
 #define BASE_COUNTER_H
@@ -25,6 +26,11 @@ static inline void counter_add(struct counters *s, enum counter id, u64 n)
 {
 	if (s)
 		s->n[id] += n;
+}
+
+static inline u64 counter_read(const struct counters *s, enum counter id)
+{
+	return __atomic_load_n(&s->n[id], __ATOMIC_RELAXED);
 }
 
 static inline void counter_inc(struct counters *s, enum counter id)

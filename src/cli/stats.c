@@ -28,10 +28,10 @@ static void collect(const struct vm *vm, struct figures *f)
 
 		f->vcpu_s += (double)vcpu_cpu_ns(v) / 1e9;
 		for (unsigned c = 0; c < NR_COUNTERS; c++)
-			f->n[c] += v->counters.n[c];
+			f->n[c] += counter_read(&v->counters, c);
 		/* Engines that count keep the live count in the state. */
-		if (!v->counters.n[CNT_INSNS])
-			f->n[CNT_INSNS] += v->cpu->icount;
+		if (!counter_read(&v->counters, CNT_INSNS))
+			f->n[CNT_INSNS] += __atomic_load_n(&v->cpu->icount, __ATOMIC_RELAXED);
 	}
 	for (unsigned c = 0; c < NR_COUNTERS; c++)
 		f->n[c] += vm->counters.n[c];

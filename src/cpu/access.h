@@ -48,11 +48,17 @@ static inline void *tlb_hit_r(const struct cpu *c, u64 lin, unsigned size)
 	return NULL;
 }
 
+/* Another vCPU that makes code of the page takes this tag away (mmu/tlb.c). */
+static inline u64 tlb_write_tag(const struct tlbe *e)
+{
+	return __atomic_load_n(&e->w, __ATOMIC_RELAXED);
+}
+
 static inline void *tlb_hit_w(const struct cpu *c, u64 lin, unsigned size)
 {
 	const struct tlbe *e = tlb_slot(c, lin);
 
-	if (likely(e->w == tlb_tag(c, lin, size)))
+	if (likely(tlb_write_tag(e) == tlb_tag(c, lin, size)))
 		return (void *)(lin + e->add);
 	return NULL;
 }

@@ -116,7 +116,7 @@ static inline bool insn_hit_w(const struct cpu *c, const struct insn *i, unsigne
 		return false;
 	e = tlb_slot(c, lin);
 	*p = (void *)(lin + e->add);
-	return likely(e->w == tlb_tag(c, lin, size));
+	return likely(tlb_write_tag(e) == tlb_tag(c, lin, size));
 }
 
 /* Executes one decoded instruction by the library, as any engine's fallback does: adds the length, runs exec, takes

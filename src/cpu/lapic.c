@@ -321,11 +321,14 @@ void lapic_sync(struct cpu *c)
 void lapic_reset(struct cpu *c, bool init)
 {
 	struct lapic *a = &c->lapic;
+	u32 ldr;
 
+	/* Others match their interrupts with these three meanwhile. */
 	if (!init)
-		a->id = c->index;
-	a->ldr = lapic_x2(c) ? (a->id >> 4) << 16 | 1u << (a->id & 15) : 0;
-	a->dfr = 0xffffffff;
+		__atomic_store_n(&a->id, c->index, __ATOMIC_RELAXED);
+	ldr = lapic_x2(c) ? (a->id >> 4) << 16 | 1u << (a->id & 15) : 0;
+	__atomic_store_n(&a->ldr, ldr, __ATOMIC_RELAXED);
+	__atomic_store_n(&a->dfr, 0xffffffff, __ATOMIC_RELAXED);
 	a->tpr = a->esr = a->esr_pending = a->icr_lo = a->icr_hi = 0;
 	a->svr = 0xff;
 	for (unsigned k = 0; k < NR_LVT; k++)

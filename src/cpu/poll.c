@@ -60,8 +60,9 @@ static void take(struct cpu *c, enum source src)
 
 static void start_up(struct cpu *c)
 {
-	seg_set(c, SEG_CS, (u16)(c->sipi_vector << 8), (u64)c->sipi_vector << 12, 0xffff,
-		SEG_P | SEG_S | SEG_W | SEG_A);
+	u8 vector = __atomic_load_n(&c->sipi_vector, __ATOMIC_ACQUIRE); /* once: another SIPI may come */
+
+	seg_set(c, SEG_CS, (u16)(vector << 8), (u64)vector << 12, 0xffff, SEG_P | SEG_S | SEG_W | SEG_A);
 	c->r[R_RIP] = 0;
 	c->activity = ACT_RUNNING;
 	cpu_update_mode(c);

@@ -94,9 +94,9 @@ struct vcpu {
 	bool running;			/* in engine->run(); vm->park */
 	bool resting;			/* asleep or about to be; vm->park */
 	bool midway;			/* not running, but inside an instruction: its turn to be exclusive comes; vm->park */
-	atomic_bool asleep;		/* in the futex on wakes, or about to be */
 	atomic_uint wakes;		/* counts posts to a sleeper */
 	int schedstat;			/* the thread's /proc file, or -1 */
+	atomic_bool asleep;		/* in the futex on wakes, or about to be; no neighbour of what others read at once */
 	u64 steal_seen, steal_looked;	/* its run delay, and VM clock, when last looked at */
 	_Atomic u64 deadline_ns;	/* when the I/O thread must post ATT_TIMER; CLOCK_NEVER while asleep */
 };

@@ -135,8 +135,10 @@ static void l1_drop(struct mmu *u, u64 lin)
 	for (unsigned i = 0; i < NR_MODES; i++) {
 		struct tlbe *e = &u->l1[i][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 
-		if (!(((e->r ^ lin) & PAGE_MASK) && ((e->w ^ lin) & PAGE_MASK)))
-			e->r = e->w = TLB_NO_TAG;
+		if (!(((e->r ^ lin) & PAGE_MASK) && ((e->w ^ lin) & PAGE_MASK))) {
+			e->r = TLB_NO_TAG;
+			__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
+		}
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		struct fetch_tlbe *e = &u->fetch[i][(lin >> PAGE_SHIFT) & (FETCH_SIZE - 1)];

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """disk-root.py INIT SCRIPT COMMAND …: the user of disk-root.sh, at the guest's console; what it says goes to stdout."""
+import os
 import re
 import select
 import subprocess
 import sys
 import time
 
-LIMIT = 600
+LIMIT = 1500 if os.environ.get("LONG") else 600
 PROMPT = "root@doppel:"
 
 
