@@ -4,7 +4,6 @@
  * An interrupt message (IPI or MSI) is matched against every APIC; lowest-priority delivery takes the matching vCPU
  * whose TPR has the lowest class, by turns where several have, so that a spread exists.
  */
-#include <sched.h>
 #include <x86intrin.h>
 
 #include "cpu/lapic.h"
@@ -109,11 +108,9 @@ static void glue_relax(struct cpu *c)
 
 	if (vm->nr_vcpus < 2)
 		return;
-	if (!vm->cfg.deterministic) {
-		sched_yield();
+	if (!vm->cfg.deterministic && !vcpu_should_doze(vcpu_of(c)))
 		return;
-	}
-	cpu_post(c, ATT_KICK); /* the next vCPU's turn, behind this very instruction */
+	cpu_post(c, ATT_KICK); /* out of run(), behind this very instruction: to doze, or for the next vCPU's turn */
 	c->block_end = NULL;
 }
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -29,6 +30,15 @@
 
 #define STEAL_EVERY_NS 4000000
 enum { KVM_PREEMPTED = 1, KVM_FLUSH_TLB = 2 };
+
+enum {
+	SPIN_INSNS = 1024, /* fewer instructions for 32 times PAUSE are a loop that waits */
+	SPINS_ALONE = 4,   /* nothing is done so often */
+	SPINS_YIELD = 8,   /* crowded: the scheduler is asked until then */
+	SPINS_APART = 16,  /* not crowded: it is asked every so many times */
+	DOZE_NS = 25000,
+	DOZE_LONGEST = 5 /* DOZE_NS << 5: 0.8 ms */
+};
 
 #define POLL_NS 20000 /* a halted vCPU looks about for this long: less than a wake-up costs */
 
@@ -304,6 +314,49 @@ static void vcpu_sleep(struct vcpu *v)
 	counter_add(&v->counters, CNT_HALT_NS, now - began);
 }
 
+/* ---- waiting in a loop --------------------------------------------------------------------------------------------
+ *
+ * A vCPU that spins keeps the host's CPU from the one it waits for. PAUSE tells (every 32nd gets here): at first
+ * nothing is done, since what it waits for is most often near; then the host's scheduler is asked (now and then, where
+ * the awaited one should have a CPU of its own); and where there are more vCPUs than CPUs the thread sleeps, each time
+ * longer, up to about as long as the loop has lasted.
+ */
+
+bool vcpu_should_doze(struct vcpu *v)
+{
+	u64 now = v->cpu->icount;
+
+	if (now - v->spin_icount > SPIN_INSNS)
+		v->spins = 0;
+	v->spin_icount = now;
+	if (++v->spins <= SPINS_ALONE)
+		return false;
+	if (!v->vm->crowded) {
+		if (v->spins % SPINS_APART == 0)
+			sched_yield();
+		return false;
+	}
+	if (v->spins <= SPINS_YIELD) {
+		sched_yield();
+		return false;
+	}
+	v->doze = true;
+	return true;
+}
+
+/* Own thread, not running. A post ends it; the APIC's state is not looked at. */
+static void vcpu_doze(struct vcpu *v)
+{
+	unsigned wakes = atomic_load(&v->wakes), longer = MIN(v->spins - SPINS_YIELD, (unsigned)DOZE_LONGEST);
+	u64 now = clock_ns(&v->vm->clock), until = now + (DOZE_NS << longer), deadline = lapic_next_deadline(v->cpu);
+
+	atomic_store(&v->asleep, true);
+	if (!atomic_load(&v->cpu->attention) && deadline > now)
+		futex_wait_until(&v->wakes, wakes, v->vm->clock.base_ns + MIN(until, deadline));
+	atomic_store(&v->asleep, false);
+	counter_inc(&v->counters, CNT_DOZES);
+}
+
 /* ---- who may run ------------------------------------------------------------------------------------------------ */
 
 static bool vcpu_must_wait(const struct vcpu *v)
@@ -503,9 +556,14 @@ static void *vcpu_main(void *arg)
 		vcpu_enter(v);
 		if (!atomic_load(&vm->ended))
 			why = vcpu_run(v, 0);
+		if (v->doze)
+			preempted_swap(v, KVM_PREEMPTED);
 		vcpu_leave(v, why == EXIT_HALT);
 		if (!atomic_load(&vm->ended))
 			vcpu_handle(v, why);
+		if (v->doze && why == EXIT_KICK && !atomic_load(&vm->ended))
+			vcpu_doze(v);
+		v->doze = false;
 		if (why == EXIT_HALT)
 			vcpu_rested(v);
 	}

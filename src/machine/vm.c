@@ -8,6 +8,7 @@
  */
 #include "machine/vm.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,6 +241,13 @@ static int vm_add_board(struct vm *vm, struct err *e)
 	return vm->pc ? 0 : -1;
 }
 
+static bool more_than_host_cpus(unsigned vcpus)
+{
+	cpu_set_t set;
+
+	return !sched_getaffinity(0, sizeof(set), &set) && vcpus > (unsigned)CPU_COUNT(&set);
+}
+
 static int vm_add_vcpus(struct vm *vm, struct err *e)
 {
 	for (unsigned i = 0; i < vm->cfg.cpus; i++) {
@@ -248,6 +256,7 @@ static int vm_add_vcpus(struct vm *vm, struct err *e)
 			return -1;
 		vm->nr_vcpus++;
 	}
+	vm->crowded = more_than_host_cpus(vm->nr_vcpus);
 	return 0;
 }
 

@@ -95,6 +95,9 @@ struct vcpu {
 	bool resting;			/* asleep or about to be; vm->park */
 	bool midway;			/* not running, but inside an instruction: its turn to be exclusive comes; vm->park */
 	atomic_uint wakes;		/* counts posts to a sleeper */
+	u64 spin_icount;		/* where it last gave way to others */
+	unsigned spins;			/* times it did so without much between */
+	bool doze;			/* behind run(): leave the host's CPU for a while */
 	int schedstat;			/* the thread's /proc file, or -1 */
 	atomic_bool asleep;		/* in the futex on wakes, or about to be; no neighbour of what others read at once */
 	u64 steal_seen, steal_looked;	/* its run delay, and VM clock, when last looked at */
@@ -132,6 +135,7 @@ struct vm {
 	struct block_pool *disk_pool;
 	struct counters counters;	/* of devices; the machine lock */
 	unsigned nr_vcpus;
+	bool crowded;			/* more vCPUs than CPUs of the host that may run them */
 	struct vcpu *vcpu[VM_CPUS_MAX];
 
 	pthread_mutex_t park;
@@ -183,6 +187,9 @@ void vcpu_free(struct vcpu *v);
 void vcpu_reset(struct vcpu *v);
 /* Own thread: the engine whose turn it is, as engine_ops.run(); changes engines where the configuration asks for it. */
 enum engine_exit vcpu_run(struct vcpu *v, u64 budget);
+/* Own thread, in a loop that waits: gives the host's CPU to others. True: the vCPU has waited for so long, on a host with
+ * fewer CPUs, that it should leave run() and will then sleep a little. */
+bool vcpu_should_doze(struct vcpu *v);
 /* Own thread, after it: what has to be done about why it came back. */
 void vcpu_handle(struct vcpu *v, enum engine_exit why);
 /* Forgets all that engines made from the guest's code. The vCPU must not be running. */

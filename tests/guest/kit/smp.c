@@ -3,7 +3,8 @@
  */
 #include "kit/smp.h"
 
-#define PATIENCE 20000000ull /* turns of a waiting loop */
+#define PATIENCE 20000000ull	   /* turns of a waiting loop, */
+#define LONG_WHILE 200000000000ull /* and cycles: a host may let it sleep between them */
 
 extern u8 kit_trampoline[], kit_trampoline_end[];
 u8 kit_ap_stacks[KIT_CPUS_MAX << 13] __attribute__((aligned(16)));
@@ -20,7 +21,9 @@ unsigned kit_cpu(void)
 
 bool kit_wait(volatile u64 *word, u64 want)
 {
-	for (u64 n = 0; n < PATIENCE; n++) {
+	u64 begun = rdtsc();
+
+	for (u64 n = 0; n < PATIENCE && ((n & 0xff) || rdtsc() - begun < LONG_WHILE); n++) {
 		if (*word >= want)
 			return true;
 		pause();
