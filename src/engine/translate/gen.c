@@ -121,6 +121,8 @@ static void gen_cold(struct gen *g, const struct cold *c)
 		gen_live_load(g, c->load);
 		emit_jump(&g->e, CC_E, c->back);
 	}
+	if (c->window)
+		gen_window_miss(g, c);
 	gen_x87_pointers(g, &c->x87, c->bias);
 	emit_call(g, c->k, c->off, c->bias);
 	if (c->load) {
@@ -164,7 +166,8 @@ static const struct block *gen_member(struct gen *g, const struct block *m)
 {
 	const struct block *then = NULL;
 
-	for (const struct insn *i = m->insn; i < m->insn + m->n; i++, g->k++) {
+	g->end = m->insn + m->n;
+	for (const struct insn *i = m->insn; i < g->end; i++, g->k++) {
 		g->i = g->insn[g->k] = i;
 		g->at[g->k] = g->e.p;
 		g->next += i->len;

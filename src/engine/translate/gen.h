@@ -27,6 +27,9 @@ struct cold {
 	struct x87_last x87;
 	bool host_flags; /* at `back`, EFLAGS holds the flags */
 	unsigned off, bias;
+	bool window, write; /* goes to the soft TLB first, for an access of size bytes, and comes back to `filled` */
+	u8 n, size;
+	u8 *filled;
 };
 
 /* What a conditional branch that is taken goes on with, behind the code of those that are not. */
@@ -58,6 +61,14 @@ struct gen {
 	struct arm arm[CODE_INSNS];
 	const struct insn *insn[CODE_INSNS];
 	u8 *at[CODE_INSNS + 1]; /* where their code begins, and the rarely taken paths behind the last one */
+	const struct insn *end; /* behind the last one of the block that is being translated */
+	u32 place;		/* what memory operand R14 comes from: KEY_*, 0 none that could be told again */
+	s32 disp;		/* its displacement */
+	struct {
+		u32 place;
+		s32 disp;
+	} window[WINDOWS]; /* what they were last filled by; a guess that saves time if right */
+	unsigned next_window;
 	unsigned n_cold;
 	struct cold cold[MAX_COLD];
 };
@@ -126,6 +137,10 @@ void gen_segment(struct gen *g);
 /* R14, linear, becomes the host address of size bytes; the flags must be in memory and EFLAGS is lost. Uses RAX, R15.
  */
 void gen_probe(struct gen *g, unsigned size, bool write);
+/* As gen_linear() for [r + d], which push, pop and the like access. */
+void gen_linear_implied(struct gen *g, unsigned r, s32 d);
+/* A window that does not hold R14: on to c->filled by the soft TLB. What misses there goes on behind this. */
+void gen_window_miss(struct gen *g, const struct cold *c);
 
 /* gen_int.c, gen_flow.c: false if the instruction is not of a kind that is translated (nothing emitted then). */
 bool gen_integer(struct gen *g);

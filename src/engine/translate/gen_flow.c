@@ -200,7 +200,7 @@ static void gen_go(struct gen *g)
 
 void gen_stack_probe(struct gen *g, s32 d, bool write)
 {
-	emit_rm(&g->e, gen_width(g), 0x8d, H_R14, mem(host_of[RSP], d));
+	gen_linear_implied(g, RSP, d);
 	gen_probe(g, gen_width(g), write);
 }
 
@@ -367,7 +367,7 @@ static void gen_leave(struct gen *g)
 	unsigned word = gen_width(g);
 
 	gen_flags_save(g);
-	emit_rm(&g->e, word, 0x8b, H_R14, reg(host_of[RBP]));
+	gen_linear_implied(g, RBP, 0);
 	gen_probe(g, word, false);
 	emit_rm(&g->e, word, 0x8d, host_of[RSP], mem(host_of[RBP], (s32)word));
 	emit_rm(&g->e, word, 0x8b, host_of[RBP], mem(H_R14, 0));

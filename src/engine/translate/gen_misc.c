@@ -5,7 +5,7 @@
 #include "cpu/optab.h"
 #include "engine/translate/gen.h"
 
-enum { CC_AE = 3, CC_BE = 6 };
+enum { CC_BE = 6 };
 
 /* The quotient fits if the upper half is less than the divisor. */
 static void gen_div_check(struct gen *g, struct opnd by)

@@ -8,8 +8,8 @@
 #include "mmu/mmu.h"
 
 const u8 host_of[16] = { [RAX] = H_R13, [RCX] = H_RCX, [RDX] = H_RDX, [RBX] = H_RBX, [RSP] = H_R12, [RBP] = H_RBP,
-			 [RSI] = H_RSI, [RDI] = H_RDI, [R8] = H_R8,   [R9] = H_R9,   [R10] = H_R10, [R11] = H_R11,
-			 [R12] = SLOT,	[R13] = SLOT,  [R14] = SLOT,  [R15] = SLOT };
+			 [RSI] = H_RSI, [RDI] = H_RDI, [R8] = SLOT,	[R9] = SLOT,   [R10] = SLOT,  [R11] = H_R8,
+			 [R12] = H_R9,	[R13] = H_R10, [R14] = SLOT,  [R15] = H_R11 };
 
 static const u8 saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
 
@@ -25,6 +25,14 @@ void thunks_guest_registers(struct emit *e, bool load)
 	for (unsigned r = 0; r < 16; r++)
 		if (host_of[r] != SLOT)
 			emit_rm(e, 8, load ? 0x8b : 0x89, host_of[r], guest(r));
+}
+
+void thunks_drop_windows(struct emit *e, s32 depth)
+{
+	for (unsigned n = 0; n < WINDOWS; n++) {
+		emit_rm(e, 8, 0xc7, 0, mem(H_RSP, depth + frame_window(n, WINDOW_limit)));
+		emit_bytes(e, 0, 4);
+	}
 }
 
 static void push(struct emit *e, unsigned r, bool pop)
@@ -45,6 +53,7 @@ static void make_enter(struct emit *e)
 	emit_store(e, mem(H_RSP, FRAME_WANTED), H_RCX);
 	emit_store(e, mem(H_RSP, FRAME_RECENT), H_R8);
 	emit_store(e, mem(H_RSP, FRAME_JUMPS), H_R9);
+	thunks_drop_windows(e, 0);
 	emit_mov(e, H_R14, H_RDI);
 	thunks_guest_registers(e, true);
 	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
@@ -75,6 +84,7 @@ static void make_hand_over(struct translate *t, struct emit *e)
 	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)hand_over);
 	emit_rm(e, 4, 0xff, 2, reg(H_RAX)); /* call rax */
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8);
+	thunks_drop_windows(e, 8);
 	emit_rm(e, 4, 0x85, H_RAX, reg(H_RAX)); /* test eax, eax */
 	out = emit_forward(e, CC_NE);
 	thunks_guest_registers(e, true);

@@ -6,7 +6,7 @@
  *	RSP	the private stack: struct frame_slot
  *	RAX	scratch, and the way of the flags (LAHF, SETO, SAHF)
  *	R14 R15	scratch: address, TLB slot, second operand
- *	others	guest registers, by host_of[]; guest R12 to R15 stay in struct cpu
+ *	others	guest registers, by host_of[]; four that compilers use little stay in struct cpu
  *	GS base	struct cpu
  *
  * Invariants
@@ -42,16 +42,32 @@
 /* Why translated code came back; lower values are outcomes of the instruction that ended it. */
 enum leave { LEAVE_STOP = 0x100, LEAVE_LOOKUP, LEAVE_LINK, LEAVE_NEXT, LEAVE_GO };
 
-/* The words at RSP. FRAME_SIZE keeps calls aligned. */
+/* A window: a page that was found in the soft TLB during this stay in translated code, kept because the next access is
+ * likely to hit it again. An address less `page` that is below `limit` is in it, at `host`; limit 0: not valid. Windows
+ * below WINDOW_READ are for pages that may be written to, the others are only read through. All are dropped on the way
+ * in and behind every call of C code, so that only what passes no safepoint and changes no translation relies on them.
+ * (gen_mem.c) */
+enum { WINDOW_STACK, WINDOW_WRITE, WINDOW_READ, WINDOWS = WINDOW_READ + 2 };
+enum { WINDOW_page = 0, WINDOW_limit = 8, WINDOW_host = 16, WINDOW_SIZE = 24 };
+#define WINDOW_MAX 16 /* bytes of an access that may use one */
+#define WINDOW_LIMIT ((s32)PAGE_SIZE - WINDOW_MAX + 1)
+
+/* The words at RSP, the most used ones first, where displacements are short. FRAME_SIZE keeps calls aligned. */
 enum {
-	FRAME_CPU = 0,
-	FRAME_STOP = 8,
-	FRAME_WANTED = 16,
-	FRAME_RECENT = 24,
-	FRAME_TEMP = 32,
-	FRAME_JUMPS = 40,
-	FRAME_SIZE = 56
+	FRAME_WINDOWS = 0,
+	FRAME_STOP = FRAME_WINDOWS + WINDOWS * WINDOW_SIZE,
+	FRAME_WANTED = FRAME_STOP + 8,
+	FRAME_JUMPS = FRAME_WANTED + 8,
+	FRAME_TEMP = FRAME_JUMPS + 8,
+	FRAME_CPU = FRAME_TEMP + 8,
+	FRAME_RECENT = FRAME_CPU + 8,
+	FRAME_SIZE = FRAME_RECENT + 16
 };
+
+static inline s32 frame_window(unsigned n, unsigned field)
+{
+	return (s32)(FRAME_WINDOWS + n * WINDOW_SIZE + field);
+}
 
 struct left {
 	u64 why; /* enum leave, or an outcome */
@@ -132,6 +148,10 @@ static inline const void *code_rx(const struct translate *t, const u8 *rw)
 
 /* thunks.c: the parts that serve all blocks. */
 void thunks_make(struct translate *t);
+
+/* Drops the windows: before translated code goes on behind anything that changes translations, privilege or the
+ * address space, or that acknowledges a safepoint. depth: bytes on the stack above the frame. */
+void thunks_drop_windows(struct emit *e, s32 depth);
 
 /* All of the guest's registers to struct cpu, or back. */
 void thunks_guest_registers(struct emit *e, bool load);
