@@ -117,6 +117,7 @@ static const struct shape shapes[] = {
 	{ 0x0fa4, 1, -1 }, { 0x0fa5, 0, -1 }, { 0x0fac, 1, -1 }, { 0x0fad, 0, -1 }, { 0x0fb1, 0, -1 },
 	{ 0x0fc1, 0, -1 }, { 0x0fbc, 0, -1 }, { 0x0fbd, 0, -1 }, { 0xf7, 0, 7 },    { 0xf6, 0, 6 },
 	{ 0x8c, 0, -1 },   { 0x0fb0, 0, -1 }, { 0x0fc0, 0, -1 }, { 0x0fb3, 0, -1 }, { 0x0fc7, 0, 1 },
+	{ 0x0fb8, 0, -1 },
 };
 
 struct program {
@@ -207,12 +208,35 @@ static void put_short(struct program *p, bool osz16)
 	}
 }
 
+/* R, X, B inverted; outside 64-bit mode R and X must be 1, else it is another instruction. */
+static unsigned random_rxb(const struct program *p)
+{
+	return p->long64 ? (unsigned)(rnd() & 0xa0) | 0x40 : 0xe0;
+}
+
+/* ANDN, BLSR and kin, BZHI PEXT PDEP, MULX, BEXTR SHLX SARX SHRX, RORX; the wrong prefix now and then. */
+static void put_bmi(struct program *p)
+{
+	static const u8 op[] = { 0xf2, 0xf3, 0xf5, 0xf6, 0xf7, 0xf7 };
+	bool rorx = chance(10);
+
+	put8(p, 0xc4);
+	put8(p, random_rxb(p) | (rorx ? 3 : 2));
+	put8(p, (rnd() & 0xfb) | (rorx ? 3 : 0) | (rorx || !p->long64 ? 0x78 : 0));
+	put8(p, rorx ? 0xf0 : op[rnd() % sizeof(op)]);
+	put_modrm(p, -1);
+	if (rorx)
+		put8(p, rnd());
+}
+
 static void put_insn(struct program *p)
 {
 	bool osz16 = chance(10), w = false;
 	const struct shape *s = &shapes[rnd() % ARRAY_SIZE(shapes)];
 	unsigned op = s->op;
 
+	if (chance((op & 0xfffe) == 0x0fbc || op == 0x0fb8 ? 60 : 0))
+		put8(p, 0xf3);
 	if (osz16)
 		put8(p, 0x66);
 	if (chance(5))
@@ -229,6 +253,10 @@ static void put_insn(struct program *p)
 	}
 	if (chance(25)) {
 		put_short(p, osz16 && !w);
+		return;
+	}
+	if (chance(4)) {
+		put_bmi(p);
 		return;
 	}
 	if (chance(8))
@@ -313,12 +341,6 @@ static void put_legacy_vector(struct program *p, const struct vshape *s)
 	put8(p, 0x0f);
 	if (s->map > 1)
 		put8(p, s->map == 2 ? 0x38 : 0x3a);
-}
-
-/* R, X, B inverted; outside 64-bit mode R and X must be 1, else it is another instruction. */
-static unsigned random_rxb(const struct program *p)
-{
-	return p->long64 ? (unsigned)(rnd() & 0xa0) | 0x40 : 0xe0;
 }
 
 static void put_vex_vector(struct program *p, const struct vshape *s)
@@ -649,6 +671,12 @@ static void test_random(void **state)
 	run_random("x86-64-v2", setting("TRANSLATE_N", 12000), false);
 }
 
+static void test_random_host(void **state)
+{
+	(void)state;
+	run_random("host", setting("TRANSLATE_N", 3000), false);
+}
+
 static void test_random_vectors(void **state)
 {
 	(void)state;
@@ -809,6 +837,7 @@ int main(void)
 		cmocka_unit_test(test_verify),
 		cmocka_unit_test(test_verify_refuses),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_random_host),
 		cmocka_unit_test(test_random_vectors),
 	};
 

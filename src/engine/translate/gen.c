@@ -76,7 +76,7 @@ static bool gen_inline(struct gen *g)
 {
 	bool vex = g->i->flags & INSN_VEX;
 
-	return (gen_opt(g, OPT_INTEGER) && !vex && gen_integer(g)) ||
+	return (gen_opt(g, OPT_INTEGER) && !vex && gen_integer(g)) || (gen_opt(g, OPT_BITS) && gen_bits(g)) ||
 	       (gen_opt(g, OPT_ATOMIC) && !vex && gen_atomic(g)) || (gen_opt(g, OPT_MISC) && !vex && gen_misc(g)) ||
 	       (gen_opt(g, OPT_STACK) && !vex && gen_stack(g)) || (gen_opt(g, OPT_BRANCH) && !vex && gen_flow(g)) ||
 	       (gen_opt(g, OPT_X87) && gen_x87(g)) || (gen_opt(g, OPT_VECTOR) && gen_vector(g));

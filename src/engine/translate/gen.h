@@ -146,7 +146,8 @@ void gen_window_miss(struct gen *g, const struct cold *c);
 bool gen_integer(struct gen *g);
 bool gen_stack(struct gen *g);
 bool gen_flow(struct gen *g);
-/* gen_atomic.c, gen_misc.c: the same. */
+/* gen_atomic.c, gen_bits.c, gen_misc.c: the same. */
+bool gen_bits(struct gen *g);
 bool gen_atomic(struct gen *g);
 bool gen_misc(struct gen *g);
 /* What is not aligned at R14 is left to the library; the flags must be in memory and EFLAGS is lost. */

@@ -13,8 +13,9 @@ struct form {
 	u8 r, rm;	   /* guest registers; r is an opcode extension if !has_reg */
 	bool has_reg, reg_written, rm_read, rm_written;
 	bool flags_read, flags_written;
-	u8 imm;	    /* bytes of immediate */
-	bool plain; /* rm is a register although ModRM says otherwise or is absent */
+	bool flags_kept; /* read only because some are not written */
+	u8 imm;		 /* bytes of immediate */
+	bool plain;	 /* rm is a register although ModRM says otherwise or is absent */
 };
 
 /* Operands of the two usual directions. */
@@ -87,6 +88,7 @@ static bool form_shift(const struct insn *i, struct form *f)
 	unsigned n = i->modrm >> 3 & 7;
 
 	f->flags_read = f->flags_written = true;
+	f->flags_kept = n != 2 && n != 3; /* RCL and RCR */
 	form_ext(f, n == 6 ? 4 : n, true, true, i->opcode < 0xd0 ? 1 : 0);
 	return true;
 }
@@ -105,7 +107,7 @@ static bool form_group3(const struct insn *i, struct form *f)
 
 static bool form_inc_dec(struct form *f, unsigned n)
 {
-	f->flags_read = f->flags_written = true;
+	f->flags_read = f->flags_written = f->flags_kept = true;
 	form_ext(f, n, true, true, 0);
 	return n < 2;
 }
@@ -113,7 +115,7 @@ static bool form_inc_dec(struct form *f, unsigned n)
 static bool form_imul(struct form *f, unsigned imm)
 {
 	form_reg_rm(f);
-	f->flags_read = f->flags_written = true;
+	f->flags_read = f->flags_written = f->flags_kept = true;
 	f->imm = (u8)imm;
 	return true;
 }
@@ -274,6 +276,45 @@ static unsigned gen_read_part(struct gen *g, unsigned r, bool high, unsigned tem
 	return temp;
 }
 
+/* Does i, on registers, write all flags without reading any? */
+static bool writes_all_flags(const struct insn *i)
+{
+	unsigned op = i->opcode, n = op < 0x40 ? op >> 3 : i->modrm >> 3 & 7;
+
+	if (op < 0x40 ? (op & 7) < 6 : op >= 0x80 && op <= 0x83)
+		return n != 2 && n != 3;
+	return op == 0x84 || op == 0x85 || op == 0xa8 || op == 0xa9;
+}
+
+static bool only_moves(const struct insn *i)
+{
+	unsigned op = i->opcode;
+
+	if (i->map == MAP_0F)
+		return (op & 0xf6) == 0xb6;
+	return (op >= 0x88 && op <= 0x8b) || (op >= 0xb0 && op <= 0xbf) || (op == 0x63 && i->osz == 8);
+}
+
+/* Are the flags behind this instruction seen by nobody? So if others overwrite them before anything can fault or leave.
+ */
+static bool flags_die(const struct gen *g)
+{
+	if (!gen_opt(g, OPT_FLAGS))
+		return false;
+	for (const struct insn *i = g->i + 1; i < g->end; i++) {
+		bool lea = i->map == MAP_1 && i->opcode == 0x8d;
+
+		if ((i->map != MAP_1 && i->map != MAP_0F) || (i->flags & (INSN_VEX | INSN_LOCK | INSN_END)) ||
+		    ((i->flags & INSN_MEM) && !lea) || i->exec == exec_ud || i->exec == exec_unimpl)
+			return false;
+		if (i->map == MAP_1 && writes_all_flags(i))
+			return true;
+		if (!lea && !only_moves(i))
+			return false;
+	}
+	return false;
+}
+
 static void gen_form(struct gen *g, const struct form *f)
 {
 	bool in_memory = (g->i->flags & INSN_MEM) && !f->plain;
@@ -286,7 +327,7 @@ static void gen_form(struct gen *g, const struct form *f)
 			gen_aligned(g, f->mem_size);
 		gen_probe(g, f->mem_size, f->rm_written);
 	}
-	if (f->flags_read)
+	if (f->flags_read && !(f->flags_kept && g->flags == FLAGS_MEM && flags_die(g)))
 		gen_flags_load(g);
 	if (f->has_reg)
 		r = gen_read_part(g, f->r, high_reg(g->i, f), H_R15);

@@ -50,8 +50,8 @@ void gen_segment(struct gen *g)
 		emit_rm(&g->e, gen_width(g), 0x03, H_R14, cpu_at(offsetof(struct cpu, d.ebase) + 8 * s));
 }
 
-/* Places, to tell again an operand that is likely in the same page: a register; or a segment and, of what is relative to
- * nothing or RIP, the page. */
+/* Places, to tell again an operand that is likely in the same page: a register; or a segment and, of what is relative
+ * to nothing or RIP, the page. */
 enum { KEY_REG = 0x100, KEY_FIXED = 1u << 24 };
 
 static u32 place_of(const struct gen *g, const struct insn *i, unsigned next)
