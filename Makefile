@@ -132,7 +132,7 @@ fuzz: $(BUILD)/doppel $(FUZZ_BIN) $(LFUZZ_BIN) $(ISA_BIN)
 # ---- figures: doppel beside its peers, interleaved; ROUNDS, ROWS, ENGINES, PEERS, SUITE and SCALE choose (docs/bench.md) ----
 
 ROUNDS  ?= 5
-ROWS    ?= boot,compute,suite,nano
+ROWS    ?= boot,compute,suite,idle,nano
 ENGINES ?= interp,translate
 PEERS   ?= bochs,qemu,qemu13,uml
 SUITE   ?= all

@@ -345,6 +345,58 @@ static void ipi_row(void)
 		row("ipi-and-answer", op_ipi);
 }
 
+/* ---- how late a timer is ------------------------------------------------------------------------------------------
+ */
+
+#define TIMER_VECTOR 0x45
+#define TIMER_COUNT 0x380
+#define TIMER_NOW 0x390
+#define TIMER_PERIOD 15000000u /* cycles; what is later than that is counted as less */
+#define SAMPLES 50
+
+static u32 late[SAMPLES]; /* in ticks of the timer */
+static volatile unsigned samples;
+
+/* The counter has begun again when the interrupt was due. */
+static bool on_timer(struct frame *f)
+{
+	u32 now = APIC(TIMER_NOW), n = samples;
+
+	(void)f;
+	if (n < SAMPLES) {
+		for (now = APIC(TIMER_COUNT) - now; n && late[n - 1] > now; n--)
+			late[n] = late[n - 1];
+		late[n] = now;
+		samples++;
+	}
+	APIC(APIC_EOI) = 0;
+	return true;
+}
+
+/* From the moment at which a periodic timer is due to its handler, while the processor waits in HLT. */
+static void timer_rows(void)
+{
+	u64 begun, passed;
+	u32 ticks;
+
+	kit_handlers[TIMER_VECTOR] = on_timer;
+	APIC(APIC_SVR) = 0x1ff;
+	APIC(0x3e0) = 0xb; /* every tick counts */
+	APIC(0x320) = 1u << 16;
+	APIC(TIMER_COUNT) = 0xffffffff;
+	for (begun = cycles(); (passed = cycles() - begun) < 20000000;)
+		pause();
+	ticks = 0xffffffff - APIC(TIMER_NOW);
+	APIC(0x320) = 1u << 17 | TIMER_VECTOR;
+	APIC(TIMER_COUNT) = (u32)((u64)TIMER_PERIOD * ticks / passed);
+	while (samples < SAMPLES)
+		__asm__ volatile("sti; hlt; cli" ::: "memory");
+	APIC(TIMER_COUNT) = 0;
+	APIC(0x320) = 1u << 16;
+	print("NANO timer-late-median %u\n", (u32)(late[SAMPLES / 2] * passed / ticks));
+	print("NANO timer-late-worst %u\n", (u32)(late[SAMPLES - 1] * passed / ticks));
+}
+
 int guest_main(void)
 {
 	prepare();
@@ -360,6 +412,7 @@ int guest_main(void)
 	outb(0xa1, 0xff);
 	row("cli-sti", op_cli_sti);
 	__asm__ volatile("cli");
+	timer_rows();
 	ipi_row();
 	print("NANO end 0\n");
 	return 0;

@@ -2,6 +2,9 @@
  * The HPET. The counter is a function of the VM clock; each comparator arms one timer at its next match and looks, when
  * it fires, at all matches since the last look: they make one interrupt.
  *
+ * A comparator whose matches nobody sees, edge-triggered with its interrupt off, as Linux leaves one that it has used
+ * at the start, arms no timer: catch_up() moves it when somebody looks.
+ *
  * Edge interrupts leave the line high until just before the next one, so that a slow receiver does not miss them.
  */
 #include "dev/hpet.h"
@@ -105,12 +108,36 @@ static u64 ticks_to_match(const struct hpet_timer *t, u64 from)
 	return t->config & TN_32BIT ? BIT(32) : ~0ull;
 }
 
+static bool silent(const struct hpet_timer *t)
+{
+	return !(t->config & (TN_INT_ENABLE | TN_LEVEL));
+}
+
+/* A silent comparator, as if it had matched all the while. */
+static void catch_up(struct hpet_timer *t, u64 now)
+{
+	u64 count = counter_at(t->hpet, now), due = ticks_to_match(t, t->armed_from), gone = count - t->armed_from;
+	u64 mask = width_mask(t), period = t->period & mask;
+
+	if (!silent(t))
+		return;
+	if (gone >= due && (t->config & TN_PERIODIC) && period)
+		t->comparator = (t->comparator + ((gone - due) / period + 1) * period) & mask;
+	t->armed_from = count;
+}
+
+static void catch_all_up(struct hpet *h, u64 now)
+{
+	for (unsigned i = 0; i < HPET_TIMERS; i++)
+		catch_up(&h->t[i], now);
+}
+
 static void arm(struct hpet_timer *t)
 {
 	struct hpet *h = t->hpet;
 	u64 due = ticks_to_match(t, t->armed_from), at = CLOCK_NEVER;
 
-	if (enabled(h) && due < NEVER)
+	if (enabled(h) && due < NEVER && !silent(t))
 		at = h->base_ns + clock_ticks_to_ns(due + (t->armed_from - h->stopped_at), HPET_HZ);
 	timer_arm(&t->timer, at);
 }
@@ -170,6 +197,7 @@ static void write_conf(struct hpet *h, u64 v, u64 now)
 {
 	u64 was = h->config, count = counter_at(h, now);
 
+	catch_all_up(h, now);
 	if ((was ^ v) & CONF_LEGACY)
 		for (unsigned i = 0; i < HPET_TIMERS; i++)
 			drive(&h->t[i], false);
@@ -199,6 +227,7 @@ static void write_isr(struct hpet *h, u64 v)
 
 static void write_counter(struct hpet *h, u64 v, u64 now)
 {
+	catch_all_up(h, now);
 	h->stopped_at = v;
 	h->base_ns = now;
 	for (unsigned i = 0; i < HPET_TIMERS; i++)
@@ -207,6 +236,7 @@ static void write_counter(struct hpet *h, u64 v, u64 now)
 
 static void write_timer_conf(struct hpet_timer *t, u64 v, u64 now)
 {
+	catch_up(t, now);
 	/* What no longer interrupts this way lets go of its line. */
 	drive(t, false);
 	t->config = v & TN_WRITABLE;
@@ -226,6 +256,7 @@ static void write_comparator(struct hpet_timer *t, unsigned off, unsigned size, 
 {
 	bool periodic = t->config & TN_PERIODIC;
 
+	catch_up(t, now);
 	if (!periodic || (t->config & TN_VAL_SET))
 		t->comparator = reg_deposit(t->comparator, off, size, v) & width_mask(t);
 	if (periodic)
@@ -270,8 +301,11 @@ static u64 reg_of(const struct hpet *h, unsigned reg, u64 now)
 static u64 hpet_read(void *dev, u64 off, unsigned size)
 {
 	struct hpet *h = dev;
+	u64 now = clock_ns(h->clock);
 
-	return reg_extract(reg_of(h, (unsigned)off & ~7u, clock_ns(h->clock)), off & 7, size);
+	if (off >= REG_TIMERS)
+		catch_all_up(h, now);
+	return reg_extract(reg_of(h, (unsigned)off & ~7u, now), off & 7, size);
 }
 
 static void write_timer(struct hpet_timer *t, unsigned reg, unsigned byte, unsigned size, u64 v, u64 now)

@@ -170,6 +170,32 @@ static void test_fsb(void **state)
 	assert_int_equal(b.msi_data, 0x51);
 }
 
+/* As Linux leaves the one it no longer uses: it goes on, costs the host nothing, and is heard again at its next match.
+ */
+static void test_silent(void **state)
+{
+	(void)state;
+	put(CONF, 1, 8);
+	put(T(0, 0), 20 << 9 | 0x4c, 8);
+	put(T(0, 8), 1000, 8);
+	put(T(0, 8), 1000, 8);
+	board_run_to(&b, 10000);
+	assert_int_equal(b.wire[20].rises, 1);
+	put(T(0, 0), 20 << 9 | 0x8, 8); /* periodic still */
+	assert_true(timerq_next(&b.q) == CLOCK_NEVER);
+	board_run_to(&b, 123456);
+	assert_int_equal(get(T(0, 8), 8), 13000);
+	/* Much later than 32 bits count. */
+	board_run_to(&b, 70ull * BIT(32));
+	assert_int_equal(get(T(0, 8), 8), 7ull * BIT(32) / 1000 * 1000 + 1000);
+	put(T(0, 0), 20 << 9 | 0x10c, 8); /* heard again, now of 32 bits */
+	assert_int_equal(get(T(0, 8), 8), (u32)(7ull * BIT(32) / 1000 * 1000 + 1000));
+	board_run_to(&b, (7ull * BIT(32) / 1000 * 1000 + 1000) * 10 - 1);
+	assert_int_equal(b.wire[20].rises, 1);
+	board_run(&b, 1);
+	assert_int_equal(b.wire[20].rises, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +205,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_periodic, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_legacy_replacement, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fsb, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_silent, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
