@@ -110,8 +110,13 @@ $(BUILD)/tests/guest/%.elf: tests/guest/%.c $(KIT)
 
 -include $(UNIT_BIN:%=%.d)
 
+$(BUILD)/tests/kvm/rsp: tests/kvm/rsp.c
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $<
+
 unit: $(UNIT_BIN)
-guests: $(KIT_ELF)
+guests: $(KIT_ELF) $(BUILD)/tests/kvm/rsp
 tests: $(BUILD)/doppel unit guests $(ISA_BIN) $(FUZZ_BIN) $(LFUZZ_BIN)
 
 # Everything that has to hold, in at most 20 minutes; the last line is `N passed, N failed`.
@@ -125,6 +130,12 @@ test-all:
 	@tools/install-deps --test
 	@$(MAKE) --no-print-directory tests
 	@tests/run --build $(BUILD) --check --long
+
+# The engine kvm alone, all of it; where there is no /dev/kvm that runs guests, in a machine of QEMU's that has it.
+test-kvm:
+	@tools/install-deps --test
+	@$(MAKE) --no-print-directory all guests
+	@tests/run --build $(BUILD) --long guest/kvm
 
 fuzz: $(BUILD)/doppel $(FUZZ_BIN) $(LFUZZ_BIN) $(ISA_BIN)
 	@tests/run --build $(BUILD) --fuzz
@@ -202,6 +213,7 @@ help:
 	@echo "make            build ./doppel"
 	@echo "make run        install what is missing, build, fetch Debian's kernel, boot it to a shell here"
 	@echo "make test       all tests, at most 20 minutes; make test-all: the long form"
+	@echo "make test-kvm   the engine kvm, here or in a machine of QEMU's that has /dev/kvm"
 	@echo "make fuzz       random cases until stopped or after FUZZ_SECONDS"
 	@echo "make bench      times doppel beside native, QEMU, Bochs and UML: docs/bench.md"
 	@echo "make check      layers, sizes, formatting, warnings of gcc and clang, tests under the sanitizers"
@@ -210,7 +222,7 @@ help:
 	@echo "make install    to PREFIX (default /usr/local)"
 	@echo "make clean      removes $(BUILD)"
 
-.PHONY: all run bench test test-all fuzz check check-layers check-sizes check-format check-warnings check-sanitizers check-threads sanitize install clean help \
+.PHONY: all run bench test test-all test-kvm fuzz check check-layers check-sizes check-format check-warnings check-sanitizers check-threads sanitize install clean help \
 	unit guests tests doppel
 .SUFFIXES:
 .DELETE_ON_ERROR:

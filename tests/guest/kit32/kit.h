@@ -55,6 +55,7 @@ u64 kit_gate(u32 offset, u32 selector, unsigned access, unsigned params);
 #define DONE 0x80
 void *kit_page(void);
 bool kit_on_tcg(void);
+extern u32 multiboot_info;
 
 /* Code for a context: SNIP(name, "instructions"), ended by int $0x80. */
 #define SNIP(name, text)                                                                                               \

@@ -13,6 +13,7 @@ _start:
 	cli
 	cld
 	movl	$boot_stack_top, %esp
+	movl	%ebx, multiboot_info
 	lgdt	kit_gdtr
 	ljmp	$0x08, $1f
 1:	movl	$0x10, %eax
@@ -188,10 +189,11 @@ kit_gdt_end:
 kit_gdtr:
 	.word	kit_gdt_end - kit_gdt - 1
 	.long	kit_gdt
-	.globl	kit_recover_esp, kit_df_error
+	.globl	kit_recover_esp, kit_df_error, multiboot_info
 	.align	4
 kit_recover_esp: .long 0
 kit_df_error:	.long 0
+multiboot_info:	.long 0
 kit_trap_esp:	.long 0
 kit_trap_ss:	.long 0
 

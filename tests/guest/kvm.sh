@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+# The engine kvm: here if /dev/kvm runs guests, else in QEMU's TCG, which has AMD-V (tests/kvm). The short form is what an
+# idle machine does in a minute; the long one, also `make test-kvm`, is everything.
+[ -z "$SHORT" ] || { echo "the sanitizers have the engines that run everywhere"; exit 77; }
+GUEST=build/guest
+export GUEST
+status=0
+cases() {
+	tests/kvm/run "$BUILD" "$@"
+	s=$?
+	[ $s != 77 ] || exit 77
+	[ $s = 0 ] || status=1
+}
+
+if [ -z "$LONG" ]; then
+	cases auto guest-exceptions guest-paging guest-selfmod
+	exit $status
+fi
+LIMIT=1200
+export LIMIT
+cases auto gdb guest-realmode guest-events guest-exceptions guest-interrupts guest-paging guest-paging32 guest-ports \
+	guest-segments guest-selfmod guest-system guest-tasks guest-smp
+cases apic-realmode apic-events apic-interrupts apic-paging apic-system apic-smp
+cases switch-realmode switch-events switch-interrupts switch-paging switch-selfmod switch-system switch-tasks switch-smp
+cases snap-interp-kvm-1 snap-kvm-interp-1 snap-kvm-kvm-1 snap-interp-kvm-2 snap-kvm-translate-2
+cases debian-1 debian-2
+cases debian-switch-1 debian-switch-2
+exit $status
