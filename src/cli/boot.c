@@ -109,9 +109,10 @@ static void say_hello(const struct session *s)
 
 	if (s->o.quiet)
 		return;
-	fprintf(stderr, "doppel: %s%sengine %s (%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n",
+	fprintf(stderr, "doppel: %s%sengine %s (%s%s%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n",
 		s->o.name ? s->o.name : "", s->o.name ? ": " : "", vm->cfg.engine->name,
-		strcmp(s->o.engine, "auto") ? "as asked" : "by default", (unsigned long long)(vm->cfg.memory >> 20),
+		strcmp(s->o.engine, "auto") ? "as asked" : "by default", s->o.passed.text[0] ? "; " : "",
+		s->o.passed.text, (unsigned long long)(vm->cfg.memory >> 20),
 		vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s", vm->model->name,
 		s->o.load ? "from a snapshot" : boot_kind(vm->boot));
 }

@@ -12,6 +12,7 @@ enum stats_form { STATS_NONE, STATS_TEXT, STATS_JSON };
 struct boot_options {
 	struct vm_config vm;
 	const char *engine, *name, *image;
+	struct err passed; /* why auto passed over an engine */
 	bool named; /* --name was given: a control socket */
 	char debugcon[512];
 	unsigned nr_serial;

@@ -2,8 +2,6 @@
  * doppel doctor: what this host offers. Each line says what was tried and what came of it.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -83,24 +81,6 @@ static void tell_executable_memory(void)
 		munmap(p, 4096);
 }
 
-static void tell_kvm(void)
-{
-	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm = -1;
-	char text[400];
-
-	if (fd < 0)
-		snprintf(text, sizeof(text), "opened /dev/kvm: %s", strerror(errno));
-	else if ((vm = ioctl(fd, KVM_CREATE_VM, 0)) < 0)
-		snprintf(text, sizeof(text), "opened /dev/kvm; KVM_CREATE_VM: %s", strerror(errno));
-	else
-		snprintf(text, sizeof(text), "opened /dev/kvm and made a VM; this version has no engine that uses it");
-	line("kvm", vm >= 0, text);
-	if (vm >= 0)
-		close(vm);
-	if (fd >= 0)
-		close(fd);
-}
-
 static void tell_models(void)
 {
 	static const char *const names[] = { "x86-64-v2", "x86-64-v3", "x86-64-v4", "host" };
@@ -148,6 +128,5 @@ int doctor_main(int argc, char **argv)
 	tell_executable_memory();
 	tell_engines();
 	tell_models();
-	tell_kvm();
 	return 0;
 }

@@ -390,6 +390,11 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_VERBOSE:
 		o->verbose++;
 		return 0;
+	case OPT_APIC:
+		o->vm.engine_options.user_apic = !strcmp(val, "user");
+		if (strcmp(val, "user") && strcmp(val, "kernel"))
+			return err_set(e, "--%s does not take '%.100s': give kernel or user", name, val);
+		return 0;
 	case OPT_OPT:
 		return opts_parse(val, &o->vm.engine_options.opts, e);
 	case OPT_VERIFY:

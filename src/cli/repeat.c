@@ -37,11 +37,14 @@ static int open_inputs(struct boot_options *o, struct err *e)
 	return 0;
 }
 
-/* The first engine that is not ops. */
+/* The first engine that is not ops and counts. Beside an engine that does not, the interpreter: what it cannot do is the
+ * interpreter's, too. */
 static const struct engine_ops *another_engine(const struct engine_ops *ops)
 {
+	if (ops->timed)
+		return &engine_interp;
 	for (unsigned n = 0; arbiter_engine(n); n++)
-		if (arbiter_engine(n) != ops)
+		if (arbiter_engine(n) != ops && !arbiter_engine(n)->timed)
 			return arbiter_engine(n);
 	return NULL;
 }
@@ -54,6 +57,8 @@ static int open_lockstep(struct boot_options *o, struct err *e)
 	const char *rest = o->lockstep + first + (second ? 1 + second : 0);
 	char name[2][24] = { "", "" };
 	const struct engine_ops *engine[2];
+	const struct arbiter_needs counting = { .counting = true };
+	struct err passed;
 
 	if (!second || first >= sizeof(name[0]) || second >= sizeof(name[1]))
 		return err_set(e, "--lockstep does not take '%.100s': give interp,translate or interp,translate,N",
@@ -64,7 +69,7 @@ static int open_lockstep(struct boot_options *o, struct err *e)
 	if (*rest && option_u64("lockstep", rest + 1, 1, 1u << 30, &o->lockstep_every, e))
 		return -1;
 	for (unsigned k = 0; k < 2; k++)
-		if (!(engine[k] = arbiter_choose(name[k], e)))
+		if (!(engine[k] = arbiter_choose_for(name[k], &counting, &passed, e)))
 			return -1;
 	if (engine[0] == engine[1] || (engine[0] != &engine_interp && engine[1] != &engine_interp))
 		return err_set(e, "--lockstep compares the engine interp with another one, not '%.100s'", o->lockstep);
@@ -73,13 +78,28 @@ static int open_lockstep(struct boot_options *o, struct err *e)
 	return 0;
 }
 
+/* auto leaves out what cannot do what other options ask for. A snapshot's CPU has the features that it has. */
+static const struct engine_ops *choose_engine(struct boot_options *o, struct err *e)
+{
+	const struct engine_options *t = &o->vm.engine_options;
+	bool pinned = strcmp(o->engine, "auto");
+	struct arbiter_needs needs = { .counting = o->vm.deterministic,
+				       .cpu_model = o->vm.cpu_model,
+				       .cpus = o->vm.cpus,
+				       .options = t };
+
+	if (!pinned && (t->verify || t->dump_blocks || t->perf_map || o->vm.switch_every || o->load))
+		needs.counting = true;
+	return arbiter_choose_for(o->engine, &needs, &o->passed, e);
+}
+
 int repeat_open(struct boot_options *o, struct err *e)
 {
 	if (o->lockstep)
 		return open_lockstep(o, e);
 	if (open_inputs(o, e))
 		return -1;
-	o->vm.engine = arbiter_choose(o->engine, e);
+	o->vm.engine = choose_engine(o, e);
 	if (!o->vm.engine)
 		return -1;
 	if (o->vm.switch_every) {

@@ -237,6 +237,7 @@ struct cpu {
 	void *vm;		/* the owner's: the machine's view of this vCPU */
 	void *mmu;		/* mmu/'s private state */
 	void *engine;		/* the running engine's private state */
+	void *engine_machine;	/* what an engine has for the whole machine (engine.h), or NULL */
 	const struct debug_wishes *wishes;	/* the debugger's, or NULL (engine.h) */
 	const struct engine_options *engine_options; /* the user's, or NULL: as the engine likes (engine.h) */
 	unsigned index;		/* 0 is the bootstrap processor */

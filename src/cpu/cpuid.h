@@ -29,6 +29,7 @@ struct cpuid_model {
 	u8 phys_bits, lin_bits;
 	u16 xsave_offset[20], xsave_size[20];	/* by component, as CPUID.0DH tells: standard format */
 	u32 cpus;
+	u32 apic_bus_hz;	/* the APIC timer's clock, before the divider */
 	u64 tsc_hz;		/* of the host's TSC, which the guest's runs with */
 	u64 arch_capabilities;	/* IA32_ARCH_CAPABILITIES */
 	u32 microcode;		/* revision as the vendor's MSR shows it */
@@ -38,13 +39,35 @@ struct cpuid_model {
 	struct cpuid_leaf leaf[96];
 };
 
+/* What whoever executes the guest can keep of a model; all ones where there is no limit. */
+struct cpuid_limits {
+	const char *who;	/* in sentences: "KVM on this host" */
+	u64 features[(NR_FEATURES + 63) / 64];
+	u64 arch_capabilities;
+	u32 apic_bus_hz;	/* the APIC timer's clock; 0: any */
+};
+
+/* The features whose bits are set in these leaves. */
+void cpuid_limits_of_leaves(struct cpuid_limits *l, const struct cpuid_leaf *leaf, size_t n);
+static inline void cpuid_limits_allow(struct cpuid_limits *l, enum feature f, bool on)
+{
+	l->features[f / 64] = on ? l->features[f / 64] | BIT(f % 64) : l->features[f / 64] & ~BIT(f % 64);
+}
+
 /* Builds the model called name ("x86-64-v2", "-v3", "-v4", "host", with "+feat" or "-feat" appended after commas) for a
  * machine of cpus vCPUs; fails with a sentence when the host cannot run what it promises. */
 struct cpuid_model *cpuid_model_new(const char *name, unsigned cpus, struct err *e);
+/* The same within limits (NULL: none): "host" then has what it can have, any other model is refused if it promises more. */
+struct cpuid_model *cpuid_model_new_within(const char *name, unsigned cpus, const struct cpuid_limits *l,
+					   struct err *e);
 void cpuid_model_free(struct cpuid_model *m);
 
 /* Ticks a second of the guest's TSC: from the host's CPUID, else measured once when the model was made. */
 u64 cpuid_tsc_hz(const struct cpuid_model *m);
+static inline u64 cpuid_apic_bus_hz(const struct cpuid_model *m)
+{
+	return m->apic_bus_hz;
+}
 /* For a machine whose TSC is not the host's. Before any vCPU has it. */
 void cpuid_model_set_tsc_hz(struct cpuid_model *m, u64 hz);
 /* The host's TSC frequency: CPUID 15H or 40000010H, else measured against CLOCK_MONOTONIC for some 20 ms (tsc.c). */

@@ -235,7 +235,7 @@ static void kvm_leaves(struct cpuid_model *m)
 	l->ecx = l->edx;
 	l->edx = t;
 	add(m, 0x40000001, 0, 0, 0, 0, 0);
-	add(m, 0x40000010, 0, (u32)(m->tsc_hz / 1000), APIC_BUS_HZ / 1000, 0, 0);
+	add(m, 0x40000010, 0, (u32)(m->tsc_hz / 1000), m->apic_bus_hz / 1000, 0, 0);
 }
 
 /* The crystal is told as the TSC itself over an exact ratio is not (the APIC timer counts another clock): only the base

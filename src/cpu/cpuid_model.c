@@ -11,9 +11,11 @@
 #include "cpu/cpuid.h"
 
 #include <cpuid.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cpu/cpuid_build.h"
+#include "cpu/lapic.h"
 
 static const u16 base_features[] = {
 	FEAT_FPU,   FEAT_DE,  FEAT_PSE,	 FEAT_TSC, FEAT_MSR,  FEAT_PAE,	    FEAT_MCE, FEAT_CX8,
@@ -375,6 +377,60 @@ static int check_host(const struct cpuid_model *m, struct err *e)
 	return 0;
 }
 
+/* ---- limits --------------------------------------------------------------------------------------------------- */
+
+void cpuid_limits_of_leaves(struct cpuid_limits *l, const struct cpuid_leaf *leaf, size_t n)
+{
+	for (unsigned f = 0; f < NR_FEATURES; f++) {
+		const struct feature_place *p = &places[f];
+
+		for (size_t k = 0; k < n; k++) {
+			const u32 r[4] = { leaf[k].eax, leaf[k].ebx, leaf[k].ecx, leaf[k].edx };
+
+			if (leaf[k].leaf == p->leaf && leaf[k].sub == p->sub && (r[p->reg] >> p->bit & 1))
+				cpuid_limits_allow(l, f, true);
+		}
+	}
+}
+
+/* "host" is what this host can do: what it cannot under these limits is not in it. */
+static void narrow(struct cpuid_model *m, const struct cpuid_limits *l)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(m->features); k++)
+		m->features[k] &= l->features[k];
+}
+
+static int check_features(const struct cpuid_model *m, const struct cpuid_limits *l, struct err *e)
+{
+	char missing[160], without[160];
+	size_t at = 0, to = 0;
+
+	for (unsigned f = 0; f < NR_FEATURES; f++) {
+		if (!model_has(m, f) || (l->features[f / 64] >> (f % 64) & 1))
+			continue;
+		if (at < sizeof(missing))
+			at += (size_t)snprintf(missing + at, sizeof(missing) - at, "%s%s", at ? ", " : "",
+					       feature_names[f]);
+		if (to < sizeof(without))
+			to += (size_t)snprintf(without + to, sizeof(without) - to, ",-%s", feature_names[f]);
+	}
+	return at ? err_set(e, "CPU model %s has %s, which %s does not offer: give --cpu %s%s, or another engine",
+			    m->name, missing, l->who, m->name, without)
+		  : 0;
+}
+
+static int check_limits(const struct cpuid_model *m, const struct cpuid_limits *l, struct err *e)
+{
+	if (l && m->arch_capabilities & ~l->arch_capabilities)
+		return err_set(e,
+			       "CPU model %s promises the guest that it is not affected by what this host's processor "
+			       "may be affected by (IA32_ARCH_CAPABILITIES, bits %llx), and under %s nothing stands in "
+			       "between: give --cpu %s,-arch_capabilities, or another engine",
+			       m->name, (unsigned long long)(m->arch_capabilities & ~l->arch_capabilities), l->who,
+			       m->name);
+	return 0;
+}
+
 static bool host_is_amd(void)
 {
 	char v[13] = "";
@@ -391,25 +447,38 @@ static const struct level *find_level(const char *name, size_t len)
 	return NULL;
 }
 
-static int build(struct cpuid_model *m, const struct level *l, const char *wishes, struct err *e)
+static int build(struct cpuid_model *m, const struct level *l, const char *wishes, const struct cpuid_limits *limits,
+		 struct err *e)
 {
 	u64 wished[ARRAY_SIZE(m->features)] = { 0 };
 
 	m->amd = !l->level && host_is_amd();
 	choose_features(m, l);
-	if (apply_wishes(m, wished, wishes, e) || settle(m, wished, e) || check_host(m, e))
+	if (limits && !l->level)
+		narrow(m, limits);
+	if (apply_wishes(m, wished, wishes, e) || settle(m, wished, e) || check_host(m, e) ||
+	    (limits && check_features(m, limits, e)))
 		return -1;
+	m->apic_bus_hz = limits && limits->apic_bus_hz ? limits->apic_bus_hz : APIC_BUS_HZ;
 	m->tsc_hz = tsc_measure_hz();
 	cpuid_build_identity(m, l->level ? l->brand : NULL);
+	if (limits && !l->level)
+		m->arch_capabilities &= limits->arch_capabilities;
 	cpuid_build_leaves(m);
 	for (unsigned f = 0; f < NR_FEATURES; f++)
 		if (model_has(m, f))
 			cpuid_set_bit(m, places[f].leaf, places[f].sub, places[f].reg, places[f].bit);
 	cpuid_build_mirror(m);
-	return 0;
+	return check_limits(m, limits, e);
 }
 
 struct cpuid_model *cpuid_model_new(const char *name, unsigned cpus, struct err *e)
+{
+	return cpuid_model_new_within(name, cpus, NULL, e);
+}
+
+struct cpuid_model *cpuid_model_new_within(const char *name, unsigned cpus, const struct cpuid_limits *limits,
+					   struct err *e)
 {
 	size_t len = strcspn(name, ",");
 	const struct level *l = find_level(name, len);
@@ -428,7 +497,7 @@ struct cpuid_model *cpuid_model_new(const char *name, unsigned cpus, struct err 
 	strncpy(m->text, name, sizeof(m->text) - 1);
 	m->name = m->text;
 	m->cpus = MAX(cpus, 1u);
-	if (build(m, l, name + len, e)) {
+	if (build(m, l, name + len, limits, e)) {
 		cpuid_model_free(m);
 		return NULL;
 	}

@@ -230,6 +230,11 @@ static void pv_eoi_revoke(struct cpu *c)
 	pv_eoi_withdraw(c);
 }
 
+void lapic_pv_eoi_end(struct cpu *c)
+{
+	pv_eoi_revoke(c);
+}
+
 static bool alone_in_service(const struct lapic *a, unsigned vector)
 {
 	unsigned n = 0;

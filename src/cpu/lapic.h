@@ -16,6 +16,7 @@
 
 /* The APIC timer's input clock, before the divider, as on a board with a 100 MHz bus; told in CPUID 40000010H. */
 #define APIC_BUS_HZ 100000000ull
+#define APIC_BUS_HZ_KVM 1000000000ull /* of kernels before Linux 6.11, where nobody can choose */
 
 /* Delivery modes: ICR, LVT and MSI bits 10..8. APIC_DM_REMOTE_READ is a reserved mode on real hardware. */
 enum { APIC_DM_FIXED, APIC_DM_LOWEST, APIC_DM_SMI, APIC_DM_REMOTE_READ, APIC_DM_NMI, APIC_DM_INIT, APIC_DM_SIPI,
@@ -79,6 +80,8 @@ bool lapic_accepts_extint(const struct cpu *c);
 /* Folds posted words into IRR/TMR, runs the timer, honours a PV EOI. Call when ATT_APIC or ATT_TIMER is seen, and before
  * lapic_pending_vector(). */
 void lapic_sync(struct cpu *c);
+/* Takes back what the guest was offered to end through its PV EOI word, or ends it if it did. */
+void lapic_pv_eoi_end(struct cpu *c);
 /* The vector that would be delivered now by IRR, ISR and PPR, or -1. Has no side effects. */
 int lapic_pending_vector(struct cpu *c);
 /* Interrupt acknowledge: moves the pending vector from IRR to ISR and returns it (the spurious vector if there is none). */

@@ -55,6 +55,8 @@ void lapic_timer_run(struct cpu *c);				/* fires what is due */
 u32 lapic_timer_count(struct cpu *c);
 void lapic_timer_set_init(struct cpu *c, u32 val);
 void lapic_timer_set_div(struct cpu *c, u32 val);
+/* Registers, LVT and tsc_deadline stand in the state; arms the timer that has `left` of its count to go (0: is over). */
+void lapic_timer_resume(struct cpu *c, u32 left);
 void lapic_timer_set_lvt(struct cpu *c, u32 val);
 
 #endif

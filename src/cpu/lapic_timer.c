@@ -18,15 +18,16 @@ static unsigned div_shift(const struct lapic *a)
 	return ((a->timer_div & 3) + (a->timer_div >> 1 & 4) + 1) & 7;
 }
 
-static u64 tick_ns(const struct lapic *a)
+static u64 tick_ns(const struct cpu *c)
 {
-	_Static_assert(NS_PER_SEC % APIC_BUS_HZ == 0, "a tick is a whole number of nanoseconds");
-	return NS_PER_SEC / APIC_BUS_HZ << div_shift(a);
+	_Static_assert(NS_PER_SEC % APIC_BUS_HZ == 0 && NS_PER_SEC % APIC_BUS_HZ_KVM == 0,
+		       "a tick is a whole number of nanoseconds");
+	return NS_PER_SEC / cpuid_apic_bus_hz(c->model) << div_shift(&c->lapic);
 }
 
-static u64 period_ns(const struct lapic *a)
+static u64 period_ns(const struct cpu *c)
 {
-	return a->timer_init * tick_ns(a);
+	return c->lapic.timer_init * tick_ns(c);
 }
 
 static void set_deadline(struct cpu *c, u64 ns)
@@ -86,7 +87,19 @@ void lapic_tsc_changed(struct cpu *c)
 /* The deadline that follows from start, count and mode. */
 static void arm_count(struct cpu *c)
 {
-	set_deadline(c, c->lapic.timer_init ? c->lapic.timer_start_ns + period_ns(&c->lapic) : CLOCK_NEVER);
+	set_deadline(c, c->lapic.timer_init ? c->lapic.timer_start_ns + period_ns(c) : CLOCK_NEVER);
+}
+
+void lapic_timer_resume(struct cpu *c, u32 left)
+{
+	if (mode(c) == TIMER_DEADLINE) {
+		arm_tsc(c);
+	} else if (left && left <= c->lapic.timer_init) {
+		c->lapic.timer_start_ns = c->ops->now_ns(c) - (c->lapic.timer_init - left) * tick_ns(c);
+		arm_count(c);
+	} else {
+		set_deadline(c, CLOCK_NEVER);
+	}
 }
 
 u32 lapic_timer_count(struct cpu *c)
@@ -97,7 +110,7 @@ u32 lapic_timer_count(struct cpu *c)
 	/* a one-shot count that ended stays at 0, even when the mode becomes periodic */
 	if (mode(c) == TIMER_DEADLINE || !a->timer_init || a->timer_deadline_ns == CLOCK_NEVER)
 		return 0;
-	ticks = (c->ops->now_ns(c) - a->timer_start_ns) / tick_ns(a);
+	ticks = (c->ops->now_ns(c) - a->timer_start_ns) / tick_ns(c);
 	if (mode(c) == TIMER_PERIODIC)
 		return (u32)(a->timer_init - ticks % a->timer_init);
 	return ticks >= a->timer_init ? 0 : (u32)(a->timer_init - ticks);
@@ -124,7 +137,7 @@ void lapic_timer_set_div(struct cpu *c, u32 val)
 	a->timer_div = val & 0xb;
 	if (!left)
 		return;
-	a->timer_start_ns = c->ops->now_ns(c) - (a->timer_init - left) * tick_ns(a);
+	a->timer_start_ns = c->ops->now_ns(c) - (a->timer_init - left) * tick_ns(c);
 	arm_count(c);
 }
 
@@ -143,7 +156,7 @@ void lapic_timer_set_lvt(struct cpu *c, u32 val)
 		a->tsc_deadline = 0;
 		set_deadline(c, CLOCK_NEVER);
 	} else if (old != TIMER_DEADLINE && left) {
-		a->timer_start_ns = c->ops->now_ns(c) - (a->timer_init - left) * tick_ns(a);
+		a->timer_start_ns = c->ops->now_ns(c) - (a->timer_init - left) * tick_ns(c);
 		arm_count(c);
 	} else {
 		set_deadline(c, a->timer_deadline_ns);
@@ -168,7 +181,7 @@ static void fire_tsc(struct cpu *c)
 static void fire_count(struct cpu *c, u64 now)
 {
 	struct lapic *a = &c->lapic;
-	u64 period = period_ns(a);
+	u64 period = period_ns(c);
 
 	if (mode(c) == TIMER_PERIODIC && period) {
 		/* periods that passed unseen are lost, as on a processor that was held up */

@@ -5,19 +5,42 @@
 
 #include <stdio.h>
 
+#include "cpu/cpuid.h"
+
 /* Best first: "auto" takes the first one that works. */
-static const struct engine_ops *const engines[] = { &engine_translate, &engine_interp };
+static const struct engine_ops *const engines[] = { &engine_kvm, &engine_translate, &engine_interp };
 
 const struct engine_ops *arbiter_engine(unsigned n)
 {
 	return n < ARRAY_SIZE(engines) ? engines[n] : NULL;
 }
 
-static const struct engine_ops *choose_auto(struct err *e)
+/* Can it keep the CPU model that is asked for? */
+static int keeps_model(const struct engine_ops *ops, const struct arbiter_needs *needs, struct err *e)
 {
-	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++)
-		if (!engines[n]->probe(e))
+	struct cpuid_model *m;
+	struct cpuid_limits l;
+
+	if (!ops->limits || !needs->cpu_model)
+		return 0;
+	if (ops->limits(needs->options, &l, e))
+		return -1;
+	m = cpuid_model_new_within(needs->cpu_model, needs->cpus, &l, e);
+	cpuid_model_free(m);
+	return m ? 0 : -1;
+}
+
+static const struct engine_ops *choose_auto(const struct arbiter_needs *needs, struct err *passed, struct err *e)
+{
+	passed->text[0] = 0;
+	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++) {
+		if (needs->counting && engines[n]->timed)
+			continue;
+		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e))
 			return engines[n];
+		if (!passed->text[0])
+			err_set(passed, "not %s: %.360s", engines[n]->name, e->text);
+	}
 	return NULL;
 }
 
@@ -32,12 +55,29 @@ static const struct engine_ops *fail_unknown(const char *name, struct err *e)
 	return NULL;
 }
 
-const struct engine_ops *arbiter_choose(const char *name, struct err *e)
+static int refused(const struct engine_ops *ops, const struct arbiter_needs *needs, struct err *e)
 {
+	return needs->counting && ops->timed
+		   ? err_set(e, "the engine %s counts no instructions, and what is asked for builds on that", ops->name)
+		   : 0;
+}
+
+const struct engine_ops *arbiter_choose_for(const char *name, const struct arbiter_needs *needs, struct err *passed,
+					    struct err *e)
+{
+	passed->text[0] = 0;
 	if (!name || !strcmp(name, "auto"))
-		return choose_auto(e);
+		return choose_auto(needs, passed, e);
 	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++)
 		if (!strcmp(engines[n]->name, name))
-			return engines[n]->probe(e) ? NULL : engines[n];
+			return refused(engines[n], needs, e) || engines[n]->probe(e) ? NULL : engines[n];
 	return fail_unknown(name, e);
+}
+
+const struct engine_ops *arbiter_choose(const char *name, struct err *e)
+{
+	const struct arbiter_needs none = { 0 };
+	struct err passed;
+
+	return arbiter_choose_for(name, &none, &passed, e);
 }

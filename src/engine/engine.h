@@ -27,21 +27,44 @@ struct engine_options {
 	u64 verify;		/* every so many blocks one is run by another engine too and compared; 0: none */
 	const char *dump_blocks; /* file that gets guest and host code of each block; "" is stderr, NULL nothing */
 	bool about;		/* a budget may be passed by some instructions, where an engine would have to slow down to stop exactly */
+	bool user_apic;		/* kvm: all chips ours, the local APICs too */
 	bool perf_map;		/* /tmp/perf-PID.map names translated code */
 };
+
+/* A page of RAM was written to. */
+typedef void engine_dirty_fn(void *opaque, u64 gpa);
 
 /* One instruction that an engine left to the library, and how often. */
 typedef void engine_report_fn(void *opaque, const char *mnemonic, u64 n);
 
+struct cpuid_limits;
+struct cpuid_model;
+
 struct engine_ops {
 	const char *name;
+	/* It counts no instructions: a budget is nanoseconds, roughly, and all vCPUs of a machine must have it at the same time,
+	 * because others are not told what it writes to memory. Changing to it is: all stand still, then invalidate() with
+	 * INVALIDATE_ALL for each; from it: settle() for each, then nothing that was made from memory may be kept. */
+	bool timed;
 	/* Probed by running instructions: 0, or -1 with the reason. */
 	int (*probe)(struct err *e);
+	/* What it can keep of a CPU model; NULL: anything. */
+	int (*limits)(const struct engine_options *o, struct cpuid_limits *l, struct err *e);
+	/* What it has for the whole machine: cpu->engine_machine before attach(). NULL: nothing. */
+	void *(*machine_new)(struct mem *m, const struct cpuid_model *model, const struct engine_options *o, struct err *e);
+	void (*machine_free)(void *machine);
 	int (*attach)(struct cpu *c, struct mem *m, struct err *e);
 	/* Runs until an event; at most budget instructions if the engine counts (0: no limit). */
 	enum engine_exit (*run)(struct cpu *c, u64 budget);
 	/* From any thread, sticky: pending before entry means immediate return. cpu_post() has been made by the caller. */
 	void (*kick)(struct cpu *c);
+	/* No vCPU runs: brings into struct cpu what has arrived since run() returned. May be NULL. */
+	void (*settle)(struct cpu *c);
+	/* While vCPUs may run, machine lock: an interrupt message. False: not taken, cpu/lapic.h delivers it. May be NULL. */
+	bool (*msi)(void *machine, u64 addr, u32 data);
+	/* Pages that vCPUs have written to since the last call, each once, while `on` was so; fn may be NULL. Writes by devices and
+	 * by other engines are not among them. May be NULL. */
+	int (*dirty_log)(void *machine, bool on, engine_dirty_fn *fn, void *opaque, struct err *e);
 	void (*invalidate)(struct cpu *c, enum tlb_scope_engine scope, u64 gpa);
 	void (*detach)(struct cpu *c);
 	/* The most frequent of them, most frequent first. From any thread, then as of some moment ago; may be NULL. */
@@ -51,7 +74,7 @@ struct engine_ops {
 	unsigned (*audit)(struct cpu *c);
 };
 
-extern const struct engine_ops engine_interp, engine_translate;
+extern const struct engine_ops engine_interp, engine_translate, engine_kvm;
 
 /* The debugger's wishes, reached by cpu->wishes: run() returns EXIT_DEBUG before the instruction at a breakpoint (once:
  * running on from there executes it), or after one instruction. Changed only while run() is not executing. */

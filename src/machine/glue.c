@@ -196,9 +196,14 @@ static void glue_send_ipi(struct cpu *c, u64 icr)
 void vm_msi(void *opaque, u64 addr, u32 data)
 {
 	struct vm *vm = opaque;
+	const struct engine_ops *engine = vm->nr_vcpus ? vm->vcpu[0]->engine : NULL;
 	u64 dest = bits(addr, 19, 12), icr;
 	bool logical = addr & 4, hint = addr & 8;
 
+	/* while vCPUs are held, all that arrives is in struct cpu */
+	if (engine && engine->msi && !__atomic_load_n(&vm->hold, __ATOMIC_ACQUIRE) &&
+	    engine->msi(vm->engine_machine, addr, data))
+		return;
 	if (dest == 0xff && !logical)
 		dest = 0xffffffff;
 	icr = (data & 0xc7ff) | (logical ? ICR_LOGICAL : 0) | dest << 32;

@@ -55,6 +55,34 @@ static void change_engine(struct vcpu *v)
 	v->engine = v->engine == cfg->engine ? cfg->other_engine : cfg->engine;
 }
 
+/* An engine that writes to memory unseen by others has all vCPUs or none. Own thread, in its turn: all others stand still
+ * and change with it; those that sleep wake up in the new engine. */
+static void change_all(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	const struct engine_ops *from = v->engine;
+
+	vcpu_exclusive_begin(v);
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned i = 0; i < vm->nr_vcpus && v->engine == from; i++)
+		if (from->settle)
+			from->settle(vm->vcpu[i]->cpu);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++) {
+		struct vcpu *w = vm->vcpu[i];
+
+		if (w->engine != from) /* another vCPU was first */
+			break;
+		change_engine(w);
+		mmu_reset(w->cpu);
+		w->engine->invalidate(w->cpu, INVALIDATE_ALL, 0);
+		w->switch_left = vm->cfg.switch_every;
+		vcpu_post(w, ATT_KICK);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	vcpu_exclusive_end(v);
+	vcpu_publish_deadline(v);
+}
+
 static int attach_engines(struct vcpu *v, struct err *e)
 {
 	const struct vm_config *cfg = &v->vm->cfg;
@@ -106,10 +134,15 @@ enum engine_exit vcpu_run(struct vcpu *v, u64 budget)
 
 		why = v->engine->run(c, MIN(left, v->switch_left));
 		used = c->icount + c->unretired - before;
+		if (v->engine->timed && why == EXIT_BUDGET)
+			used = v->switch_left;
 		left -= MIN(used, left);
 		v->switch_left -= MIN(used, v->switch_left);
 		if (!v->switch_left) {
-			change_engine(v);
+			if (v->vm->engine_machine)
+				change_all(v);
+			else
+				change_engine(v);
 			counter_inc(&v->counters, CNT_ENGINE_SWITCHES);
 			v->switch_left = v->vm->cfg.switch_every;
 		}
@@ -138,6 +171,7 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 	v->cpu->counters = &v->counters;
 	v->cpu->trace = vm->cfg.trace_mask;
 	v->cpu->engine_options = &vm->cfg.engine_options;
+	v->cpu->engine_machine = vm->engine_machine;
 	atomic_store(&v->deadline_ns, CLOCK_NEVER);
 	v->mmu = mmu_new(v->cpu, vm->mem);
 	if (!v->mmu) {
@@ -149,6 +183,8 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 		goto fail;
 	}
 	vcpu_reset(v);
+	if (vm->engine_machine)
+		vcpu_invalidate_all(v);
 	return v;
 fail:
 	cpu_free(v->cpu);
@@ -255,6 +291,16 @@ static void futex_wait_until(atomic_uint *word, unsigned val, u64 deadline)
 		FUTEX_BITSET_MATCH_ANY);
 }
 
+/* Whose turn it is may change at this moment. */
+static void kick_engines(struct vcpu *v)
+{
+	const struct vm_config *cfg = &v->vm->cfg;
+
+	cfg->engine->kick(v->cpu);
+	if (cfg->other_engine)
+		cfg->other_engine->kick(v->cpu);
+}
+
 void vcpu_post(struct vcpu *v, unsigned att)
 {
 	cpu_post(v->cpu, att);
@@ -262,7 +308,7 @@ void vcpu_post(struct vcpu *v, unsigned att)
 		atomic_fetch_add(&v->wakes, 1);
 		futex_wake_one(&v->wakes);
 	} else {
-		v->vm->cfg.engine->kick(v->cpu); /* the other engine's, if there is one, is the same */
+		kick_engines(v);
 	}
 }
 
@@ -481,12 +527,25 @@ void vcpu_exclusive_end(struct vcpu *v)
 	pthread_mutex_unlock(&vm->park);
 }
 
+/* Messages that an engine took before there was a hold are in struct cpu, too, from now on; later ones go there. */
+static void vm_settle(struct vm *vm)
+{
+	if (!vm->engine_machine)
+		return;
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpu[i]->engine->settle)
+			vm->vcpu[i]->engine->settle(vm->vcpu[i]->cpu);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 void vm_pause(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->park);
 	vm->hold++;
 	stop_for_hold(vm, NULL);
 	pthread_mutex_unlock(&vm->park);
+	vm_settle(vm);
 }
 
 void vm_resume(struct vm *vm)

@@ -284,6 +284,35 @@ static void vm_init_locks(struct vm *vm)
 	pthread_cond_init(&vm->parked, NULL);
 }
 
+/* The engine that has something for the whole machine; at most one has. */
+static const struct engine_ops *machine_engine(const struct vm *vm)
+{
+	const struct engine_ops *one = vm->cfg.engine, *other = vm->cfg.other_engine;
+
+	return one->machine_new ? one : other && other->machine_new ? other : NULL;
+}
+
+static int vm_make_model(struct vm *vm, struct err *e)
+{
+	const struct engine_ops *ops = machine_engine(vm);
+	struct cpuid_limits limits;
+
+	if (ops && ops->limits && ops->limits(&vm->cfg.engine_options, &limits, e))
+		return -1;
+	vm->model = cpuid_model_new_within(vm->cfg.cpu_model, vm->cfg.cpus, ops && ops->limits ? &limits : NULL, e);
+	return vm->model ? 0 : -1;
+}
+
+static int vm_make_engine(struct vm *vm, struct err *e)
+{
+	const struct engine_ops *ops = machine_engine(vm);
+
+	if (!ops)
+		return 0;
+	vm->engine_machine = ops->machine_new(vm->mem, vm->model, &vm->cfg.engine_options, e);
+	return vm->engine_machine ? 0 : -1;
+}
+
 static int vm_build(struct vm *vm, struct err *e)
 {
 	vm->cfg.boot.memory = vm->cfg.memory;
@@ -292,8 +321,9 @@ static int vm_build(struct vm *vm, struct err *e)
 		if (!vm->boot)
 			return -1;
 	}
-	vm->model = cpuid_model_new(vm->cfg.cpu_model, vm->cfg.cpus, e);
-	vm->loop = vm->model ? loop_new(e) : NULL;
+	if (vm_make_model(vm, e))
+		return -1;
+	vm->loop = loop_new(e);
 	if (!vm->loop || vm_add_nets(vm, e))
 		return -1;
 	vm->mem = mem_new(e);
@@ -304,7 +334,7 @@ static int vm_build(struct vm *vm, struct err *e)
 		return -1;
 	vm->timers = (struct timerq){ .earlier = on_earlier_timer, .opaque = vm };
 	vm_fill_ops(vm);
-	if (vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) || vm_add_board(vm, e))
+	if (vm_make_engine(vm, e) || vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) || vm_add_board(vm, e))
 		return -1;
 	if (!vm->cfg.loaded && vm_load(vm, e))
 		return -1;
@@ -346,6 +376,8 @@ void vm_free(struct vm *vm)
 		net_free(vm->net[i]);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_free(vm->vcpu[i]);
+	if (vm->engine_machine)
+		machine_engine(vm)->machine_free(vm->engine_machine);
 	mem_free(vm->mem);
 	loop_free(vm->loop);
 	cpuid_model_free(vm->model);

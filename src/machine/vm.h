@@ -134,6 +134,7 @@ struct vm {
 	 * the machine lock, block_pool_drain() waits until no request is under way. */
 	struct block_pool *disk_pool;
 	struct counters counters;	/* of devices; the machine lock */
+	void *engine_machine;		/* what an engine has for all vCPUs together, or NULL */
 	unsigned nr_vcpus;
 	bool crowded;			/* more vCPUs than CPUs of the host that may run them */
 	struct vcpu *vcpu[VM_CPUS_MAX];

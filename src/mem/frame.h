@@ -96,6 +96,8 @@ struct mem {
 u64 mem_frame_fill(struct mem *m, u64 gpa);
 /* The range that holds gpa, as it is now; false: none. Any thread. */
 bool mem_region(const struct mem *m, u64 gpa, struct region *r);
+/* The first range that ends above gpa; false: none. Any thread. */
+bool mem_region_next(const struct mem *m, u64 gpa, struct region *r);
 
 static inline frame_word *mem_frame_slot(const struct mem *m, u64 gpa)
 {

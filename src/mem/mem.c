@@ -116,6 +116,20 @@ bool mem_region(const struct mem *m, u64 gpa, struct region *r)
 	return found;
 }
 
+bool mem_region_next(const struct mem *m, u64 gpa, struct region *r)
+{
+	bool found;
+	unsigned i;
+
+	lock_table(m);
+	i = region_index(m, gpa);
+	found = i < m->n_regions;
+	if (found)
+		*r = m->regions[i];
+	unlock_table(m);
+	return found;
+}
+
 /* Holes and device windows come and go untold: nobody caches their translations or code. */
 static void tell_map_changed(struct mem *m)
 {
