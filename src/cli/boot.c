@@ -112,9 +112,8 @@ static void say_hello(const struct session *s)
 	fprintf(stderr, "doppel: %s%sengine %s (%s%s%s), %llu MiB, %u vCPU%s, %s; %s; Ctrl-a h for keys\n",
 		s->o.name ? s->o.name : "", s->o.name ? ": " : "", vm->cfg.engine->name,
 		strcmp(s->o.engine, "auto") ? "as asked" : "by default", s->o.passed.text[0] ? "; " : "",
-		s->o.passed.text, (unsigned long long)(vm->cfg.memory >> 20),
-		vm->cfg.cpus, vm->cfg.cpus == 1 ? "" : "s", vm->model->name,
-		s->o.load ? "from a snapshot" : boot_kind(vm->boot));
+		s->o.passed.text, (unsigned long long)(vm->cfg.memory >> 20), vm->cfg.cpus,
+		vm->cfg.cpus == 1 ? "" : "s", vm->model->name, s->o.load ? "from a snapshot" : boot_kind(vm->boot));
 }
 
 static void audit_blocks(const struct vm *vm)

@@ -37,8 +37,8 @@ static int open_inputs(struct boot_options *o, struct err *e)
 	return 0;
 }
 
-/* The first engine that is not ops and counts. Beside an engine that does not, the interpreter: what it cannot do is the
- * interpreter's, too. */
+/* The first engine that is not ops and counts. Beside an engine that does not, the interpreter: what it cannot do is
+ * the interpreter's, too. */
 static const struct engine_ops *another_engine(const struct engine_ops *ops)
 {
 	if (ops->timed)
@@ -83,10 +83,9 @@ static const struct engine_ops *choose_engine(struct boot_options *o, struct err
 {
 	const struct engine_options *t = &o->vm.engine_options;
 	bool pinned = strcmp(o->engine, "auto");
-	struct arbiter_needs needs = { .counting = o->vm.deterministic,
-				       .cpu_model = o->vm.cpu_model,
-				       .cpus = o->vm.cpus,
-				       .options = t };
+	struct arbiter_needs needs = {
+		.counting = o->vm.deterministic, .cpu_model = o->vm.cpu_model, .cpus = o->vm.cpus, .options = t
+	};
 
 	if (!pinned && (t->verify || t->dump_blocks || t->perf_map || o->vm.switch_every || o->load))
 		needs.counting = true;

@@ -8,10 +8,10 @@
 
 /* What the choice of "auto" depends on besides the host. */
 struct arbiter_needs {
-	bool counting;				/* instructions must be counted: no engine that is timed */
-	const char *cpu_model;			/* which the engine must be able to keep; NULL: any */
+	bool counting;	       /* instructions must be counted: no engine that is timed */
+	const char *cpu_model; /* which the engine must be able to keep; NULL: any */
 	unsigned cpus;
-	const struct engine_options *options;	/* may be NULL */
+	const struct engine_options *options; /* may be NULL */
 };
 
 /* The engine called name, or for "auto" (and NULL) the best one whose probe succeeds. NULL with one sentence in e when

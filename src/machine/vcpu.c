@@ -55,8 +55,8 @@ static void change_engine(struct vcpu *v)
 	v->engine = v->engine == cfg->engine ? cfg->other_engine : cfg->engine;
 }
 
-/* An engine that writes to memory unseen by others has all vCPUs or none. Own thread, in its turn: all others stand still
- * and change with it; those that sleep wake up in the new engine. */
+/* An engine that writes to memory unseen by others has all vCPUs or none. Own thread, in its turn: all others stand
+ * still and change with it; those that sleep wake up in the new engine. */
 static void change_all(struct vcpu *v)
 {
 	struct vm *vm = v->vm;

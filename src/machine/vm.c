@@ -334,7 +334,8 @@ static int vm_build(struct vm *vm, struct err *e)
 		return -1;
 	vm->timers = (struct timerq){ .earlier = on_earlier_timer, .opaque = vm };
 	vm_fill_ops(vm);
-	if (vm_make_engine(vm, e) || vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) || vm_add_board(vm, e))
+	if (vm_make_engine(vm, e) || vm_add_vcpus(vm, e) || vm_add_chardevs(vm, e) || vm_add_disks(vm, e) ||
+	    vm_add_board(vm, e))
 		return -1;
 	if (!vm->cfg.loaded && vm_load(vm, e))
 		return -1;

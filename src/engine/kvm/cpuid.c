@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The CPU model given to KVM, and what KVM can keep of one.
  *
- * A feature may stand in the guest's CPUID if KVM lists it as supported, or if it is this program's own work under every
- * engine: the TSC's adjustment, the APIC's modes, MSRs and paravirtual interfaces that come here through the MSR filter.
+ * A feature may stand in the guest's CPUID if KVM lists it as supported, or if it is this program's own work under
+ * every engine: the TSC's adjustment, the APIC's modes, MSRs and paravirtual interfaces that come here through the MSR
+ * filter.
  */
 #include "cpu/cpuid.h"
 
@@ -96,11 +97,21 @@ static int supported_leaves(int sys, struct cpuid_limits *l, struct err *e)
 static void own_features(struct cpuid_limits *l, bool user_apic)
 {
 	static const u16 ours[] = {
-		FEAT_HYPERVISOR,	FEAT_HTT,		FEAT_CMP_LEGACY,
-		FEAT_TSC_ADJUST,	FEAT_ARAT,		FEAT_ARCH_CAPABILITIES,
-		FEAT_X2APIC,		FEAT_TSC_DEADLINE,	FEAT_KVM_CLOCKSOURCE,
-		FEAT_KVM_NOP_IO_DELAY,	FEAT_KVM_CLOCKSOURCE2,	FEAT_KVM_STEAL_TIME,
-		FEAT_KVM_POLL_CONTROL,	FEAT_KVM_PV_EOI,	FEAT_KVM_CLOCKSOURCE_STABLE,
+		FEAT_HYPERVISOR,
+		FEAT_HTT,
+		FEAT_CMP_LEGACY,
+		FEAT_TSC_ADJUST,
+		FEAT_ARAT,
+		FEAT_ARCH_CAPABILITIES,
+		FEAT_X2APIC,
+		FEAT_TSC_DEADLINE,
+		FEAT_KVM_CLOCKSOURCE,
+		FEAT_KVM_NOP_IO_DELAY,
+		FEAT_KVM_CLOCKSOURCE2,
+		FEAT_KVM_STEAL_TIME,
+		FEAT_KVM_POLL_CONTROL,
+		FEAT_KVM_PV_EOI,
+		FEAT_KVM_CLOCKSOURCE_STABLE,
 	};
 	static const u16 kernels[] = { FEAT_KVM_PV_UNHALT, FEAT_KVM_PV_SEND_IPI, FEAT_KVM_PV_SCHED_YIELD };
 
@@ -135,7 +146,7 @@ int kvm_limits(bool user_apic, struct cpuid_limits *l, struct err *e)
 	own_features(l, user_apic);
 	l->arch_capabilities = host_arch_capabilities(sys);
 	l->apic_bus_hz = user_apic || ioctl(sys, KVM_CHECK_EXTENSION, CAP_APIC_BUS_CYCLES_NS) > 0 ? APIC_BUS_HZ
-												 : APIC_BUS_HZ_KVM;
+												  : APIC_BUS_HZ_KVM;
 	close(sys);
 	return 0;
 }

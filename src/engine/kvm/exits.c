@@ -206,9 +206,8 @@ static bool exit_unknown(struct kvm_vcpu *v)
 
 	log_msg(LOG_ERROR, "vCPU %u: KVM left for a reason that nobody expects (%u, %llx)", v->cpu->index,
 		r->exit_reason,
-		(unsigned long long)(r->exit_reason == KVM_EXIT_FAIL_ENTRY
-					 ? r->fail_entry.hardware_entry_failure_reason
-					 : r->hw.hardware_exit_reason));
+		(unsigned long long)(r->exit_reason == KVM_EXIT_FAIL_ENTRY ? r->fail_entry.hardware_entry_failure_reason
+									   : r->hw.hardware_exit_reason));
 	v->why = EXIT_FATAL;
 	return false;
 }

@@ -15,8 +15,8 @@
  *     back: kvm_finish().
  *  3. State that KVM has no place for (a #DB held back, an event whose delivery was interrupted) never enters it: the
  *     interpreter runs until it is gone.
- *  4. With the APIC in the kernel, interrupts for a vCPU that is out of run() wait in the kernel's APIC or in the posted
- *     words; kvm_settle() and the next entry take them along, so that writing an APIC back overwrites none.
+ *  4. With the APIC in the kernel, interrupts for a vCPU that is out of run() wait in the kernel's APIC or in the
+ * posted words; kvm_settle() and the next entry take them along, so that writing an APIC back overwrites none.
  */
 #ifndef ENGINE_KVM_H
 #define ENGINE_KVM_H

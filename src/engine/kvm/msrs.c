@@ -21,13 +21,22 @@ static const struct {
 	enum owner owner;
 	size_t offset;
 } rows[] = {
-#define ROW(msr, owner, field) { msr, owner, offsetof(struct cpu, field) }
-	ROW(MSR_SYSENTER_CS, ALWAYS, sysenter_cs),   ROW(MSR_SYSENTER_ESP, ALWAYS, sysenter_esp),
-	ROW(MSR_SYSENTER_EIP, ALWAYS, sysenter_eip), ROW(MSR_PAT, ALWAYS, pat),
-	ROW(MSR_STAR, ALWAYS, star),		     ROW(MSR_LSTAR, ALWAYS, lstar),
-	ROW(MSR_CSTAR, ALWAYS, cstar),		     ROW(MSR_SFMASK, ALWAYS, sfmask),
-	ROW(MSR_KERNEL_GS_BASE, ALWAYS, kernel_gs_base), ROW(MSR_TSC_AUX, AUX, tsc_aux),
-	ROW(MSR_SPEC_CTRL, SPEC, spec_ctrl),	     ROW(MSR_KVM_PV_EOI, IN_APIC, kvm_pv_eoi),
+#define ROW(msr, owner, field)                          \
+	{                                               \
+		msr, owner, offsetof(struct cpu, field) \
+	}
+	ROW(MSR_SYSENTER_CS, ALWAYS, sysenter_cs),
+	ROW(MSR_SYSENTER_ESP, ALWAYS, sysenter_esp),
+	ROW(MSR_SYSENTER_EIP, ALWAYS, sysenter_eip),
+	ROW(MSR_PAT, ALWAYS, pat),
+	ROW(MSR_STAR, ALWAYS, star),
+	ROW(MSR_LSTAR, ALWAYS, lstar),
+	ROW(MSR_CSTAR, ALWAYS, cstar),
+	ROW(MSR_SFMASK, ALWAYS, sfmask),
+	ROW(MSR_KERNEL_GS_BASE, ALWAYS, kernel_gs_base),
+	ROW(MSR_TSC_AUX, AUX, tsc_aux),
+	ROW(MSR_SPEC_CTRL, SPEC, spec_ctrl),
+	ROW(MSR_KVM_PV_EOI, IN_APIC, kvm_pv_eoi),
 	ROW(MSR_TSC_DEADLINE, IN_APIC, lapic.tsc_deadline),
 #undef ROW
 };
@@ -82,11 +91,9 @@ int kvm_msr_filter(struct kvm_machine *m, const struct cpuid_model *model, struc
 		u32 base;
 		u8 n; /* up to 8 */
 		enum owner owner;
-	} through[] = { { MSR_APIC_BASE, 1, IN_APIC },	  { MSR_SPEC_CTRL, 1, SPEC },
-			{ MSR_SYSENTER_CS, 3, ALWAYS },	  { MSR_PAT, 1, ALWAYS },
-			{ MSR_TSC_DEADLINE, 1, IN_APIC }, { MSR_KVM_PV_EOI, 1, IN_APIC },
-			{ MSR_EFER, 5, ALWAYS },	  { MSR_FS_BASE, 3, ALWAYS },
-			{ MSR_TSC_AUX, 1, AUX } };
+	} through[] = { { MSR_APIC_BASE, 1, IN_APIC }, { MSR_SPEC_CTRL, 1, SPEC },	 { MSR_SYSENTER_CS, 3, ALWAYS },
+			{ MSR_PAT, 1, ALWAYS },	       { MSR_TSC_DEADLINE, 1, IN_APIC }, { MSR_KVM_PV_EOI, 1, IN_APIC },
+			{ MSR_EFER, 5, ALWAYS },       { MSR_FS_BASE, 3, ALWAYS },	 { MSR_TSC_AUX, 1, AUX } };
 	struct kvm_msr_filter f = { .flags = KVM_MSR_FILTER_DEFAULT_DENY };
 	u8 ones = 0xff;
 	unsigned n = 0;

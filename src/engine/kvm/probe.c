@@ -16,16 +16,17 @@
 #include "engine/kvm/kvm.h"
 
 #define PROBE_SIZE 0x10000u
-/* CPU time, for whole and for the loop of 200,000 instructions. A hypervisor that emulates takes more than a microsecond for
- * each; hardware takes 60 us for all, one that is itself emulated some milliseconds. */
+/* CPU time, for whole and for the loop of 200,000 instructions. A hypervisor that emulates takes more than a
+ * microsecond for each; hardware takes 60 us for all, one that is itself emulated some milliseconds. */
 #define PROBE_NS (3 * NS_PER_SEC)
 #define LOOP_NS 30000000ull
 #define PORT_LOOP 0x10 /* written before the loop; the next port behind it */
 #define PROBE_VECTOR 0x20
 #define RESULTS 0x8000u
 
-/* The guest, assembled for address 1000H. It keeps to registers and absolute addresses, and leaves at RESULTS: 0 the sum made
- * in real mode, 4 in protected mode, 8 read through a second mapping in long mode, 12 interrupts taken, 16 loops. */
+/* The guest, assembled for address 1000H. It keeps to registers and absolute addresses, and leaves at RESULTS: 0 the
+ * sum made in real mode, 4 in protected mode, 8 read through a second mapping in long mode, 12 interrupts taken, 16
+ * loops. */
 __asm__(".pushsection .rodata\n"
 	".balign 256\n"
 	"kvm_probe_code:\n"
@@ -190,10 +191,10 @@ static int stopped(const struct probe *p, struct err *e)
 
 	return err_set(e, "/dev/kvm opens, but does not run unmodified kernels: it gave up in %s (exit %u%s)", mode,
 		       p->run->exit_reason,
-		       p->run->exit_reason == KVM_EXIT_INTERNAL_ERROR  ? ", internal error"
-		       : p->run->exit_reason == KVM_EXIT_SHUTDOWN      ? ", shutdown"
-		       : p->run->exit_reason == KVM_EXIT_FAIL_ENTRY    ? ", entry failed"
-								       : "");
+		       p->run->exit_reason == KVM_EXIT_INTERNAL_ERROR ? ", internal error"
+		       : p->run->exit_reason == KVM_EXIT_SHUTDOWN     ? ", shutdown"
+		       : p->run->exit_reason == KVM_EXIT_FAIL_ENTRY   ? ", entry failed"
+								      : "");
 }
 
 static void limit_to(struct probe *p, u64 ns)
@@ -231,8 +232,7 @@ static int run_guest(struct probe *p, struct err *e)
 		if (!ioctl(p->vcpu, KVM_RUN, 0))
 			more = step(p, e);
 		else if (errno == EINTR)
-			return err_set(
-			    e, "/dev/kvm opens, but runs guests so slowly that it must be emulating them");
+			return err_set(e, "/dev/kvm opens, but runs guests so slowly that it must be emulating them");
 		else
 			return err_errno(e, "/dev/kvm opens, but does not run a vCPU");
 	}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * run(): in and out of the guest, attention, and interrupts from the chips that are ours.
  *
- * Kicks. The signal is blocked except inside KVM_RUN. The vCPU sets in_run and then looks at its attention bits once more; a
- * poster sets bits and then looks at in_run. One of the two sees the other, and a signal that comes before KVM_RUN has
- * begun waits, and ends it at once.
+ * Kicks. The signal is blocked except inside KVM_RUN. The vCPU sets in_run and then looks at its attention bits once
+ * more; a poster sets bits and then looks at in_run. One of the two sees the other, and a signal that comes before
+ * KVM_RUN has begun waits, and ends it at once.
  */
 #include <errno.h>
 #include <string.h>
@@ -47,8 +47,8 @@ static void take_kicks(void)
 		;
 }
 
-/* A signal that is there before KVM_RUN has it deal with events and come back without running guest code. Twice, because a
- * vCPU that was halted only wakes up at first. */
+/* A signal that is there before KVM_RUN has it deal with events and come back without running guest code. Twice,
+ * because a vCPU that was halted only wakes up at first. */
 int kvm_nudge(struct kvm_vcpu *v)
 {
 	for (unsigned k = 0; k < 2; k++) {
@@ -120,8 +120,8 @@ static u64 linear_pc(const struct cpu *c)
 	return (c->d.ebase[SEG_CS] + c->r[R_RIP]) & c->d.lin_mask;
 }
 
-/* With complete state: true when run() is over. A step is the interpreter's, and so is the way over a breakpoint that was
- * told already. */
+/* With complete state: true when run() is over. A step is the interpreter's, and so is the way over a breakpoint that
+ * was told already. */
 static bool debugger_first(struct kvm_vcpu *v)
 {
 	const struct debug_wishes *w = v->cpu->wishes;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Guest memory as KVM sees it: one slot for each RAM or ROM range of the frame table. When the table changes while the
- * machine runs (shadow RAM), the slots that differ go and come again; an access in between exits as one to device memory,
- * and the bus answers it from the range itself.
+ * machine runs (shadow RAM), the slots that differ go and come again; an access in between exits as one to device
+ * memory, and the bus answers it from the range itself.
  *
  * While A20 is off no slot can say so: the interpreter runs (aside.c).
  */

@@ -13,10 +13,22 @@
 
 void kvm_regs_from(struct kvm_regs *r, const struct cpu *c)
 {
-	*r = (struct kvm_regs){ .rax = c->r[RAX], .rbx = c->r[RBX], .rcx = c->r[RCX], .rdx = c->r[RDX],
-				.rsi = c->r[RSI], .rdi = c->r[RDI], .rsp = c->r[RSP], .rbp = c->r[RBP],
-				.r8 = c->r[R8],	  .r9 = c->r[R9],   .r10 = c->r[R10], .r11 = c->r[R11],
-				.r12 = c->r[R12], .r13 = c->r[R13], .r14 = c->r[R14], .r15 = c->r[R15],
+	*r = (struct kvm_regs){ .rax = c->r[RAX],
+				.rbx = c->r[RBX],
+				.rcx = c->r[RCX],
+				.rdx = c->r[RDX],
+				.rsi = c->r[RSI],
+				.rdi = c->r[RDI],
+				.rsp = c->r[RSP],
+				.rbp = c->r[RBP],
+				.r8 = c->r[R8],
+				.r9 = c->r[R9],
+				.r10 = c->r[R10],
+				.r11 = c->r[R11],
+				.r12 = c->r[R12],
+				.r13 = c->r[R13],
+				.r14 = c->r[R14],
+				.r15 = c->r[R15],
 				.rip = c->r[R_RIP] };
 	r->rflags = cpu_rflags(c);
 }
@@ -176,8 +188,8 @@ static struct event exception_to(const struct cpu *c, const struct kvm_vcpu_even
 	return e;
 }
 
-/* CR2 and DR6 must be there already: where KVM has no payload for them, they hold it. KVM raises INT3 and INTO as exceptions
- * at the instruction itself; interrupted in that, they are run again. */
+/* CR2 and DR6 must be there already: where KVM has no payload for them, they hold it. KVM raises INT3 and INTO as
+ * exceptions at the instruction itself; interrupted in that, they are run again. */
 void kvm_events_to(struct cpu *c, const struct kvm_vcpu_events *v)
 {
 	bool soft = v->exception.nr == EXC_BP || v->exception.nr == EXC_OF;

@@ -93,7 +93,9 @@ static int import_msrs(struct kvm_vcpu *v)
 static int import_tsc(struct kvm_vcpu *v)
 {
 	u64 offset = v->cpu->tsc_offset;
-	struct kvm_device_attr a = { .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset };
+	struct kvm_device_attr a = { .group = KVM_VCPU_TSC_CTRL,
+				     .attr = KVM_VCPU_TSC_OFFSET,
+				     .addr = (uintptr_t)&offset };
 
 	if (!v->fresh && offset == v->shadow->tsc_offset)
 		return 0;
@@ -223,8 +225,8 @@ static int export_regs(struct kvm_vcpu *v)
 	return 0;
 }
 
-/* MSRs before the APIC, whose timer may be the TSC deadline; the activity state first, because asking for it has INIT and
- * SIPI obeyed. */
+/* MSRs before the APIC, whose timer may be the TSC deadline; the activity state first, because asking for it has INIT
+ * and SIPI obeyed. */
 int kvm_export(struct kvm_vcpu *v)
 {
 	struct kvm_mp_state mp;

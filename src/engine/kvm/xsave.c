@@ -10,8 +10,18 @@
 enum { XC_X87 = 1, XC_SSE = 2, XC_AVX = 4, XC_K = 0x20, XC_ZMM_HI = 0x40, XC_HI16 = 0x80 };
 
 /* FXSAVE64's layout (SDM 1, 10.5.1). */
-enum { FX_FCW = 0, FX_FSW = 2, FX_FTW = 4, FX_FOP = 6, FX_FIP = 8, FX_FDP = 16, FX_MXCSR = 24, FX_ST = 32, FX_XMM = 160,
-       HEADER = 512 };
+enum {
+	FX_FCW = 0,
+	FX_FSW = 2,
+	FX_FTW = 4,
+	FX_FOP = 6,
+	FX_FIP = 8,
+	FX_FDP = 16,
+	FX_MXCSR = 24,
+	FX_ST = 32,
+	FX_XMM = 160,
+	HEADER = 512
+};
 
 u32 kvm_xsave_offset(unsigned n)
 {
