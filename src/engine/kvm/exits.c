@@ -174,11 +174,21 @@ static bool wanted(const struct debug_wishes *w, u64 pc)
 	return false;
 }
 
-/* Past four breakpoints KVM steps, and each step is looked at. */
+/* Past four breakpoints KVM steps, and each step is looked at. While there are any, the guest's own #DBs come here too.
+ */
 static bool exit_debug(struct kvm_vcpu *v)
 {
-	if (!wanted(v->cpu->wishes, v->run->debug.arch.pc))
+	const struct kvm_debug_exit_arch *d = &v->run->debug.arch;
+	bool stepping = v->cpu->wishes && v->cpu->wishes->n > 4;
+
+	if (!wanted(v->cpu->wishes, d->pc) && stepping)
 		return true;
+	if (!wanted(v->cpu->wishes, d->pc)) {
+		v->complete = !kvm_export(v);
+		v->why = EXIT_FATAL;
+		v->cpu->pending_db |= d->dr6 & 0xe00f;
+		return v->complete && kvm_reenter(v);
+	}
 	v->debug_rip = v->run->debug.arch.pc;
 	v->why = EXIT_DEBUG;
 	return false;

@@ -183,6 +183,20 @@ static int export_msrs(struct kvm_vcpu *v)
 	return 0;
 }
 
+static u8 activity_of(const struct kvm_mp_state *mp)
+{
+	switch (mp->mp_state) {
+	case KVM_MP_STATE_HALTED:
+	case KVM_MP_STATE_AP_RESET_HOLD:
+		return ACT_HALTED;
+	case KVM_MP_STATE_UNINITIALIZED:
+	case KVM_MP_STATE_INIT_RECEIVED:
+		return ACT_WAIT_SIPI;
+	default:
+		return ACT_RUNNING;
+	}
+}
+
 static int export_apic(struct kvm_vcpu *v, const struct kvm_mp_state *mp)
 {
 	struct cpu *c = v->cpu;
@@ -193,18 +207,7 @@ static int export_apic(struct kvm_vcpu *v, const struct kvm_mp_state *mp)
 	if (ioctl(v->fd, KVM_GET_LAPIC, &page))
 		return failed(v, "to show the local APIC");
 	kvm_apic_to(c, &page);
-	switch (mp->mp_state) {
-	case KVM_MP_STATE_HALTED:
-	case KVM_MP_STATE_AP_RESET_HOLD:
-		c->activity = ACT_HALTED;
-		break;
-	case KVM_MP_STATE_UNINITIALIZED:
-	case KVM_MP_STATE_INIT_RECEIVED:
-		c->activity = ACT_WAIT_SIPI;
-		break;
-	default:
-		c->activity = ACT_RUNNING;
-	}
+	c->activity = activity_of(mp);
 	return 0;
 }
 
@@ -242,13 +245,25 @@ int kvm_export(struct kvm_vcpu *v)
 	return 0;
 }
 
+/* An INIT or SIPI that reached it has made another processor of it. Asking has it obeyed. */
+static bool settle_init(struct kvm_vcpu *v)
+{
+	struct kvm_mp_state mp;
+
+	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) || activity_of(&mp) == v->shadow->activity)
+		return false;
+	return kvm_export(v) == 0;
+}
+
 /* Interrupts that reached the kernel's APIC after the vCPU had left run(). */
 void kvm_settle(struct cpu *c)
 {
 	struct kvm_vcpu *v = kvm_vcpu_of(c);
 	struct kvm_apic_page page;
 
-	if (v->m->user_apic || v->fresh || ioctl(v->fd, KVM_GET_LAPIC, &page))
+	if (v->m->user_apic || v->fresh)
+		return;
+	if (settle_init(v) || ioctl(v->fd, KVM_GET_LAPIC, &page))
 		return;
 	for (unsigned k = 0; k < 8; k++) {
 		u32 late = page.reg[0x200 / 4 + 4 * k] & ~v->shadow->lapic.irr[k];
