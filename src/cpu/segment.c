@@ -272,9 +272,7 @@ void seg_drop_inner(struct cpu *c, unsigned cpl)
 				continue;
 			s->attr = 0;
 		}
-		/* Of a null selector too, except on AMD; the base stays, as 64-bit mode can see. */
-		if ((s->sel & 0xfffc) || !cpu_is_amd(c))
-			s->sel = 0;
+		s->sel = 0; /* a null selector's RPL goes, too; the base stays, as 64-bit mode can see */
 	}
 }
 

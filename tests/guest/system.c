@@ -386,13 +386,13 @@ static void user_case(const char *name, const char *manual, u8 *code, u64 want)
 }
 
 /* IRET to ring 3 with selectors that ring 3 may not keep, and null ones with an RPL: all end as 0. The base that an MSR
- * gave stays. On AMD a null selector keeps its RPL. */
+ * gave stays. */
 static void selectors_of_return(void)
 {
 	static const u16 sels[] = { 0, 1, 2, 3, 0x10, 0x23 };
 
 	for (unsigned k = 0; k < sizeof(sels) / sizeof(sels[0]); k++) {
-		u64 left = sels[k] == 0x23 || (amd && sels[k] < 4) ? sels[k] : 0;
+		u64 left = sels[k] == 0x23 ? sels[k] : 0;
 
 		__asm__ volatile("mov %0, %%fs; mov %0, %%gs; mov %0, %%ds" ::"r"(sels[k]));
 		wrmsr(0xc0000101, 0x400000);
