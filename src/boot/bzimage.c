@@ -40,8 +40,10 @@ static void bz_read(const struct blob *k, struct bz *z)
 /* The entry that is used: 64, 32 or 16; 0 with a sentence if the kernel has not the one that was asked for. */
 static unsigned bz_entry(const struct boot *b, const struct bz *z, struct err *e)
 {
+	/* Programs in a kernel's clothes (iPXE, MEMDISK) tell an old protocol and have no code at 32-bit kernels'
+	 * entry. */
 	if (!b->entry)
-		return z->has64 ? 64 : z->has32 ? 32 : 16;
+		return z->has64 ? 64 : z->has32 && z->version >= 0x208 ? 32 : 16;
 	if ((b->entry == 64 && !z->has64) || (b->entry == 32 && !z->has32)) {
 		err_set(e, "the Linux kernel '%.200s' (boot protocol %u.%02u) has no %u-bit entry", b->kernel.name,
 			z->version >> 8, z->version & 0xff, b->entry);

@@ -227,6 +227,10 @@ static void test_bzimage(void **state)
 	assert_int_equal(load(w, k.b, k.n, NULL, NULL), 0);
 	assert_int_equal(c->r[R_RIP], 0x200000);
 	assert_true(c->d.code == CODE32 && !(c->cr0 & CR0_PG));
+	put(&k, 0x206, 0x207, 2); /* iPXE's: the code at 1 MiB is no kernel's */
+	assert_int_equal(load(w, k.b, k.n, NULL, NULL), 0);
+	assert_int_equal(c->r[R_RIP], 0);
+	assert_true(c->d.code == CODE16 && !(c->cr0 & CR0_PE));
 }
 
 static void test_multiboot(void **state)
