@@ -150,7 +150,8 @@ SUITE   ?= all
 SCALE   ?= 100
 bench:
 	@tools/install-deps --bench
-	@$(MAKE) --no-print-directory all $(BUILD)/bench/compute.elf $(BUILD)/bench/nano.elf $(BUILD)/bench/nano
+	@$(MAKE) --no-print-directory all $(BUILD)/bench/compute.elf $(BUILD)/bench/nano.elf $(BUILD)/bench/nano \
+		$(BUILD)/tests/guest/crowd.elf
 	@tools/fetch-guest $(GUEST)
 	@tools/make-initramfs $(GUEST) --root
 	@bench/run --build $(BUILD) --rounds $(ROUNDS) --rows $(ROWS) --engines $(ENGINES) --peers $(PEERS) \
