@@ -293,6 +293,7 @@ static int store_state(struct cpu *c, u64 lin, const u8 *b, unsigned size, unsig
 	u8 probe[64];
 	int out = touch_ends(c, lin, size, acc | ACC_RMW);
 
+	acc |= ACC_NOALIGN; /* that of a word is checked, and no more needed */
 	if (!out)
 		out = cpu_ld(c, lin, probe, 64, acc | ACC_RMW);
 	if (!out)
@@ -336,9 +337,9 @@ static int exec_frstor(struct cpu *c, const struct insn *i)
 	if (!out)
 		out = touch_ends(c, lin, env + 80, insn_acc(i, 0));
 	if (!out)
-		out = cpu_ld(c, lin, b, 64, insn_acc(i, 0));
+		out = cpu_ld(c, lin, b, 64, insn_acc(i, ACC_NOALIGN));
 	if (!out)
-		out = cpu_ld(c, (lin + 64) & c->d.lin_mask, b + 64, env + 80 - 64, insn_acc(i, 0));
+		out = cpu_ld(c, (lin + 64) & c->d.lin_mask, b + 64, env + 80 - 64, insn_acc(i, ACC_NOALIGN));
 	if (out)
 		return out;
 	get_env(c, &c->x87, b, i->osz);

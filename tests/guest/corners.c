@@ -163,6 +163,9 @@ USER(fstpt, "fldz; fstpt (%rdi)");
 USER(fbstp, "fldz; fbstp (%rdi)");
 USER(movups, "movups (%rdi), %xmm0");
 USER(movdqu, "movdqu %xmm0, (%rdi)");
+USER(fnsave, "fnsave (%rdi)");
+USER(frstor, "frstor (%rdi); fninit");
+USER(maskmov, "pcmpeqd %xmm0, %xmm0; maskmovdqu %xmm0, %xmm0");
 USER(movd, "movd (%rdi), %xmm0");
 USER(movq, "movq (%rdi), %xmm0");
 USER(invalid, "xor %ecx, %ecx; mov %ecx, (%rdi)");
@@ -191,6 +194,9 @@ static const struct {
 	{ "#AC: MOVQ", u_movq, 8 },
 	{ "#AC: double extended precision stored", u_fstpt, 8 },
 	{ "#AC: packed decimal", u_fbstp, 8 },
+	{ "#AC: x87 state stored", u_fnsave, 4 },
+	{ "#AC: x87 state", u_frstor, 4 },
+	{ "#AC: MASKMOVDQU", u_maskmov, 8 },
 	{ "#AC: MOVUPS", u_movups, 16 },
 	{ "#AC: MOVDQU", u_movdqu, 16 },
 };
