@@ -263,7 +263,7 @@ static int set_dump(struct boot_options *o, const char *val, struct err *e)
 static int check_translate(const struct boot_options *o, struct err *e)
 {
 	const struct engine_options *t = &o->vm.engine_options;
-	const char *what = t->verify ? "--verify" : t->dump_blocks ? "--dump" : t->perf_map ? "--perf-map" : NULL;
+	const char *what = t->verify ? "--verify" : t->dump_blocks ? "--dump" : t->perf_map ? "--perf-map" : t->code_size ? "--code-cache" : NULL;
 
 	if (what && strcmp(o->engine, "translate") && strcmp(o->engine, "auto"))
 		return err_set(e, "%s is about translated code: give --engine translate", what);
@@ -397,6 +397,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return 0;
 	case OPT_OPT:
 		return opts_parse(val, &o->vm.engine_options.opts, e);
+	case OPT_CODE_CACHE:
+		return option_size(name, val, PAGE_SIZE, 64ul << 20, &o->vm.engine_options.code_size, e);
 	case OPT_VERIFY:
 		return set_verify(o, name, val, e);
 	case OPT_DUMP:

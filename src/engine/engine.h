@@ -25,6 +25,7 @@ enum tlb_scope_engine { INVALIDATE_PAGE, INVALIDATE_SPACE, INVALIDATE_ALL };
 struct engine_options {
 	u64 opts;		/* optimisations: a bit for each of enum opt (translate/opts.h) */
 	u64 verify;		/* every so many blocks one is run by another engine too and compared; 0: none */
+	u64 code_size;		/* bytes of translated code that are kept; 0: as many as are usual */
 	const char *dump_blocks; /* file that gets guest and host code of each block; "" is stderr, NULL nothing */
 	bool about;		/* a budget may be passed by some instructions, where an engine would have to slow down to stop exactly */
 	bool user_apic;		/* kvm: all chips ours, the local APICs too */

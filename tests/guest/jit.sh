@@ -20,8 +20,9 @@ fail() {
 
 # What of these Debian packages programs need at run time, into the guest's root.
 take() {
-	for package in "$@"; do
-		tools/fetch-package $packages "$package" 2>"$TMPDIR/fetch" || cannot "$(tail -n 1 "$TMPDIR/fetch")"
+	for wanted in "$@"; do
+		package=${wanted%%=*}
+		tools/fetch-package $packages "$wanted" 2>"$TMPDIR/fetch" || cannot "$(tail -n 1 "$TMPDIR/fetch")"
 		for part in lib lib64 usr/bin usr/lib usr/share/nodejs; do
 			[ ! -d "$packages/$package/$part" ] || { mkdir -p "$root/$part" && cp -a "$packages/$package/$part/." "$root/$part"; }
 		done
@@ -33,7 +34,7 @@ mkdir -p "$root/jit"
 ${CC:-cc} -O2 -static -pthread -o "$root/jit/codeflip" tests/guest/jit/codeflip.c || cannot "no static program can be made"
 cp tests/guest/jit/jit.lua tests/guest/jit/jit.js "$root/jit"
 take luajit libluajit-5.1-2 libluajit-5.1-common libc6 libgcc-s1
-[ -z "$LONG" ] || take nodejs libnode108 libbrotli1 libc-ares2 libicu72 libnghttp2-14 libssl3 libstdc++6 libuv1 zlib1g node-acorn \
+[ -z "$LONG" ] || take "nodejs=18*" libnode108 libbrotli1 libc-ares2 libicu72 libnghttp2-14 libssl3 libstdc++6 libuv1 zlib1g node-acorn \
 	node-cjs-module-lexer node-undici node-busboy node-xtend
 tools/make-initramfs $guest tests/guest/jit.commands || exit 1
 (cd "$root" && find . | cpio -o -H newc --quiet -R 0:0) >"$TMPDIR/initrd" # the kernel wants it first: it has to be aligned

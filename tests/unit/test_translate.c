@@ -63,6 +63,7 @@ static struct world *interp_world(const char *model)
 }
 
 static struct engine_options asked;
+static u64 flushed; /* times all code was dropped in the last run of random programs */
 
 static struct world *translate_world_of(const char *model)
 {
@@ -661,6 +662,7 @@ static void run_random(const char *model, u64 n, bool vector)
 		      (unsigned long long)b->counters.n[CNT_TRANSLATED_CALLS],
 		      (unsigned long long)b->counters.n[CNT_HANDED_OVER]);
 	assert_true(asked.opts != opts_default() || b->counters.n[CNT_TRANSLATED] > n);
+	flushed = b->counters.n[CNT_CACHE_FLUSHES];
 	world_free(a);
 	translate_world_free(b);
 }
@@ -681,6 +683,20 @@ static void test_random_vectors(void **state)
 {
 	(void)state;
 	run_random("host", setting("TRANSLATE_VECTOR_N", setting("TRANSLATE_N", 8000)), true);
+}
+
+/* With room for a few blocks, all code is dropped again and again. */
+static void test_full_cache(void **state)
+{
+	u64 flushes;
+
+	(void)state;
+	asked.code_size = PAGE_SIZE;
+	run_random("x86-64-v2", 1500, false);
+	flushes = flushed;
+	run_random("host", 800, true);
+	asked.code_size = 0;
+	assert_true(asked.opts != opts_default() || (flushes > 100 && flushed > 100));
 }
 
 /* ---- what only the translator does ------------------------------------------------------------------------------ */
@@ -728,6 +744,98 @@ static void test_modifies_itself(void **state)
 	     0xf1, 0xf4);
 	assert_int_equal(engine_translate.run(w->c, 0), EXIT_HALT);
 	assert_int_equal(w->c->r[RAX], 99 * 100 / 2);
+	translate_world_free(w);
+}
+
+/* 64 blocks in a row, each inc eax; jmp to the next: 50 times round, with room for two or three. */
+static void test_loop_in_full_cache(void **state)
+{
+	struct world *w;
+
+	(void)state;
+	asked.code_size = PAGE_SIZE;
+	w = translate_world();
+	for (unsigned k = 0; k < 64; k++)
+		CODE(w, W_CODE + 100 * k, 0xff, 0xc0, 0xe9, 93, 0, 0, 0, 0xf4);
+	CODE(w, W_CODE + 100 * 64, 0xff, 0xc9, 0x74, 5, 0xe9, 0xf7, 0xe6, 0xff, 0xff, 0xf4);
+	w->c->r[RCX] = 50;
+	assert_int_equal(engine_translate.run(w->c, 0), EXIT_HALT);
+	assert_int_equal(halted_in(w), -1);
+	assert_int_equal(w->c->r[RAX], 64 * 50);
+	assert_int_equal(w->c->icount, 50 * (64 * 2 + 3));
+	translate_world_free(w);
+	asked.code_size = 0;
+}
+
+/* mov eax, 1; mov ecx, 9; l: dec ecx; jnz l; ret over the edge of two pages: code that gets hot. */
+static const u8 counting[] = { 0xb8, 1, 0, 0, 0, 0xb9, 9, 0, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xc3 };
+#define COUNTING (0x200ffc)
+
+static void call_counting(struct world *w, u64 at, u32 want)
+{
+	for (unsigned n = 0; n < 5; n++) {
+		world_restart(w);
+		w->c->r[RBX] = at;
+		CODE(w, W_CODE, 0xff, 0xd3, 0xf4); /* call rbx; hlt */
+		assert_int_equal(engine_translate.run(w->c, 0), EXIT_HALT);
+		assert_int_equal(halted_in(w), -1);
+		assert_int_equal(w->c->r[RAX], want);
+	}
+}
+
+/* Written as devices do, and by the guest through another linear address, on both sides of the edge. */
+static void test_written_elsewhere(void **state)
+{
+	struct world *w = translate_world();
+	const u64 alias = 0x300000;
+
+	(void)state;
+	for (u64 page = 0; page < 2; page++)
+		put(w, pte_at(alias + page * PAGE_SIZE), ((COUNTING & PAGE_MASK) + page * PAGE_SIZE) | 7, 8);
+	mmu_reset(w->c);
+	code_at(w, COUNTING, counting, sizeof(counting));
+	call_counting(w, COUNTING, 1);
+	for (u32 v = 2; v < 40; v++) {
+		u64 at = COUNTING + 1 + v % 4; /* of the immediate: bytes 1, 2 in the first page, 3, 4 in the second */
+		u32 imm;
+
+		if (v % 3) { /* mov byte [rdi], al; hlt */
+			world_restart(w);
+			CODE(w, W_CODE, 0x88, 0x07, 0xf4);
+			w->c->r[RAX] = v;
+			w->c->r[RDI] = alias + (at - (COUNTING & PAGE_MASK));
+			assert_int_equal(engine_translate.run(w->c, 0), EXIT_HALT);
+			assert_int_equal(halted_in(w), -1);
+		} else {
+			put(w, at, v, 1);
+		}
+		imm = (u32)get(w, COUNTING + 1, 4);
+		assert_int_equal(imm >> 8 * (v % 4) & 0xff, v);
+		call_counting(w, v % 2 ? COUNTING : alias + (COUNTING & (PAGE_SIZE - 1)), imm);
+	}
+	translate_world_free(w);
+}
+
+static void *end_loop(void *arg)
+{
+	struct world *w = arg;
+
+	CODE(w, W_CODE + 1, 1); /* jmp $ becomes jmp to the hlt */
+	return NULL;
+}
+
+static void test_write_by_other_thread(void **state)
+{
+	struct world *w = translate_world();
+	pthread_t t;
+
+	(void)state;
+	CODE(w, W_CODE, 0xeb, 0xfe, 0x90, 0xf4);
+	assert_int_equal(engine_translate.run(w->c, 20000), EXIT_BUDGET);
+	assert_int_equal(pthread_create(&t, NULL, end_loop, w), 0);
+	assert_int_equal(engine_translate.run(w->c, 0), EXIT_HALT);
+	pthread_join(t, NULL);
+	assert_int_equal(w->c->r[R_RIP], W_CODE + 4);
 	translate_world_free(w);
 }
 
@@ -836,8 +944,12 @@ int main(void)
 		cmocka_unit_test(test_kick_is_sticky),
 		cmocka_unit_test(test_verify),
 		cmocka_unit_test(test_verify_refuses),
+		cmocka_unit_test(test_loop_in_full_cache),
+		cmocka_unit_test(test_written_elsewhere),
+		cmocka_unit_test(test_write_by_other_thread),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_random_host),
+		cmocka_unit_test(test_full_cache),
 		cmocka_unit_test(test_random_vectors),
 	};
 

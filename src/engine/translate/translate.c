@@ -38,7 +38,7 @@ static bool have_code(struct interp *in, struct block *b)
 		b->heat++;
 		return false;
 	}
-	if (t->used + CODE_ROOM > CODE_COLD || t->used_cold + CODE_ROOM > CODE_SIZE ||
+	if (t->used + CODE_ROOM > t->end || t->used_cold + CODE_ROOM > t->end_cold ||
 	    t->n_links + CODE_LINKS > MAX_LINKS) {
 		in->flush_wanted = true;
 		cpu_post(in->cpu, ATT_EXCL);
@@ -182,6 +182,17 @@ static int start_verifying(struct translate *t, u64 every, struct err *e)
 	return t->verify ? 0 : err_set(e, "no memory for --verify");
 }
 
+/* size: bytes of code to keep, 0 for all there is room for; one block always fits. */
+static void set_code_ends(struct translate *t, u64 size)
+{
+	t->end = CODE_COLD;
+	t->end_cold = CODE_SIZE;
+	if (!size)
+		return;
+	t->end = MIN(t->end, t->first + size / 2 + CODE_ROOM);
+	t->end_cold = MIN(t->end_cold, CODE_COLD + size / 2 + CODE_ROOM);
+}
+
 static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 {
 	struct translate *t = calloc(1, sizeof(*t));
@@ -195,6 +206,7 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 	if (!t->report || (c->engine_options && start_verifying(t, c->engine_options->verify, e)) || code_map(t, e))
 		goto fail;
 	thunks_make(t);
+	set_code_ends(t, c->engine_options ? c->engine_options->code_size : 0);
 	t->in.hooks = &hooks;
 	t->in.level_check = 0xffff;
 	t->in.no_code = code_rx(t, t->missing);

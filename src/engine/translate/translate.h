@@ -119,9 +119,10 @@ struct translate {
 	u64 opts;	  /* BIT(OPT_x) */
 	u64 stop;	  /* no block is entered behind its look at a higher instruction count */
 	u8 *rw, *rx;
-	size_t used, first; /* bytes of code; of it, what serves all blocks */
-	size_t used_cold;   /* the same from CODE_COLD on, as an offset in all */
-	unsigned look;	    /* bytes of a block's first part, the look at attention and count */
+	size_t used, first;   /* bytes of code; of it, what serves all blocks */
+	size_t used_cold;     /* the same from CODE_COLD on, as an offset in all */
+	size_t end, end_cold; /* where both may go to before everything is dropped */
+	unsigned look;	      /* bytes of a block's first part, the look at attention and count */
 	/* those parts, by their address in rw */
 	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *jump32, *cold, *missing;
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
