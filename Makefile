@@ -8,7 +8,7 @@ PREFIX  ?= /usr/local
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror
 CFLAGS  ?= $(OPT) -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -fno-strict-aliasing -fwrapv -pthread $(CFLAGS)
-LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lslirp -lseccomp -lpthread
+LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lslirp -lseccomp -lpthread -lm
 Q       := $(if $(V),,@)
 
 SRCS := $(sort $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c)))

@@ -11,6 +11,11 @@ static u64 host_ns(clockid_t id)
 	return (u64)ts.tv_sec * NS_PER_SEC + (u64)ts.tv_nsec;
 }
 
+u64 clock_host_ns(void)
+{
+	return host_ns(CLOCK_MONOTONIC);
+}
+
 void clock_init(struct clock *c)
 {
 	*c = (struct clock){ .base_ns = host_ns(CLOCK_MONOTONIC) };

@@ -38,4 +38,13 @@ static inline void counter_inc(struct counters *s, enum counter id)
 	counter_add(s, id, 1);
 }
 
+/* One of `every` things took ns: estimates the time of all in counter time, and in counter spread keeps what the standard
+ * error of that follows from, which is `every` times the root of it. What took longer than a millisecond was interrupted and counts for that much. */
+static inline void counter_sampled(struct counters *c, enum counter time, enum counter spread, u64 ns, u64 every)
+{
+	ns = MIN(ns, 1000000ull);
+	counter_add(c, time, ns * every);
+	counter_add(c, spread, ns * ns);
+}
+
 #endif

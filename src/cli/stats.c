@@ -3,6 +3,7 @@
  * that was not measured is not printed.
  */
 #include <jansson.h>
+#include <math.h>
 #include <sys/resource.h>
 
 #include "cli/boot.h"
@@ -87,6 +88,28 @@ static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
 	json_decref(root);
 }
 
+static double share(const struct figures *f, double ns)
+{
+	return f->vcpu_s > 0 ? ns / f->vcpu_s / 1e7 : 0;
+}
+
+/* Percent of the vCPUs' time, with twice the standard error of what is a sample: 64 and 16 are the strides of the
+ * counters. */
+static void print_split(const struct figures *f, FILE *out)
+{
+	double library = share(f, (double)f->n[CNT_LIBRARY_NS]);
+	double device = share(f, (double)f->n[CNT_DEVICE_NS]);
+	double made = share(f, (double)f->n[CNT_TRANSLATOR_NS] + (double)f->n[CNT_DECODE_NS]);
+	double library_error = share(f, 2 * 64 * sqrt((double)f->n[CNT_LIBRARY_SPREAD]));
+	double device_error = share(f, 2 * 16 * sqrt((double)f->n[CNT_DEVICE_SPREAD]));
+
+	fprintf(out,
+		"vCPU time: library %.1f %% (± %.1f), devices %.1f %% of all (± %.1f, mostly in the library's), "
+		"decoder and "
+		"translator %.1f %%,\n  translated code and all else %.1f %%\n",
+		library, library_error, device, device_error, made, MAX(100 - library - made, 0.0));
+}
+
 /* Counters that are 0 are left out; a blank line between groups (what stands before the first dot). */
 static void print_text(const struct vm *vm, const struct figures *f, FILE *out)
 {
@@ -98,6 +121,8 @@ static void print_text(const struct vm *vm, const struct figures *f, FILE *out)
 		f->peak_rss_kib >> 10);
 	if (f->n[CNT_INSNS])
 		fprintf(out, "%.1f million instructions a second of vCPU time\n", mips(f));
+	if (f->n[CNT_TRANSLATED_BLOCKS])
+		print_split(f, out);
 	for (unsigned c = 0; c < NR_COUNTERS; c++) {
 		const char *name = counter_name(c);
 		size_t len = strcspn(name, ".");

@@ -14,18 +14,21 @@
 
 static u32 glue_in(struct cpu *c, u16 port, unsigned size)
 {
+	u64 start = device_time_begin(c, CNT_IO_READ);
 	u32 val = mem_port_read(vcpu_of(c)->vm->mem, port, size);
 
-	counter_inc(c->counters, CNT_IO_READ);
+	device_time_end(c, start);
 	cpu_trace(c, TRACE_PORT, port, val, size);
 	return val;
 }
 
 static void glue_out(struct cpu *c, u16 port, unsigned size, u32 val)
 {
-	counter_inc(c->counters, CNT_IO_WRITE);
+	u64 start = device_time_begin(c, CNT_IO_WRITE);
+
 	cpu_trace(c, TRACE_PORT, port, val, size | 0x100);
 	mem_port_write(vcpu_of(c)->vm->mem, port, val, size);
+	device_time_end(c, start);
 }
 
 static int glue_phys_read(struct cpu *c, u64 gpa, void *buf, unsigned size)

@@ -134,9 +134,10 @@ static void device_get(struct mmu *u, u64 gpa, u8 *buf, unsigned n)
 
 	while (n) {
 		unsigned k = MIN(n, apic ? 4u : 8u);
+		u64 start = device_time_begin(u->c, apic ? CNT_APIC_ACCESS : CNT_MMIO_READ);
 		u64 v = apic ? lapic_mmio_read(u->c, (u32)(gpa & ~PAGE_MASK), k) : mem_mmio_read(u->m, gpa, k, NULL);
 
-		counter_inc(u->c->counters, apic ? CNT_APIC_ACCESS : CNT_MMIO_READ);
+		device_time_end(u->c, start);
 		memcpy(buf, &v, k);
 		buf += k;
 		gpa += k;
@@ -151,14 +152,14 @@ static void device_put(struct mmu *u, u64 gpa, const u8 *buf, unsigned n)
 
 	while (n) {
 		unsigned k = MIN(n, apic ? 4u : 8u);
-		u64 v = 0;
+		u64 v = 0, start = device_time_begin(u->c, apic ? CNT_APIC_ACCESS : CNT_MMIO_WRITE);
 
 		memcpy(&v, buf, k);
-		counter_inc(u->c->counters, apic ? CNT_APIC_ACCESS : CNT_MMIO_WRITE);
 		if (apic)
 			lapic_mmio_write(u->c, (u32)(gpa & ~PAGE_MASK), (u32)v, k);
 		else
 			mem_mmio_write(u->m, gpa, v, k, NULL);
+		device_time_end(u->c, start);
 		buf += k;
 		gpa += k;
 		n -= k;

@@ -5,6 +5,8 @@
 #ifndef MMU_MMU_H
 #define MMU_MMU_H
 
+#include "base/clock.h"
+#include "base/counter.h"
 #include "cpu/access.h"
 #include "mem/mem.h"
 
@@ -80,5 +82,21 @@ int mmu_walk(struct cpu *c, u64 lin, unsigned acc, bool update, struct walk *w);
 bool mmu_probe(struct cpu *c, u64 lin, u64 *gpa);
 /* Walks again and compares each live TLB entry; returns the number of entries that disagree, said in the log. */
 unsigned mmu_audit(struct cpu *c);
+
+/* Around an access to a device, counted in `count`: one in DEVICE_SAMPLE is timed. */
+#define DEVICE_SAMPLE 16
+
+static inline u64 device_time_begin(struct cpu *c, enum counter count)
+{
+	counter_inc(c->counters, count);
+	return !c->counters || c->counters->n[count] % DEVICE_SAMPLE ? 0 : clock_host_ns();
+}
+
+static inline void device_time_end(struct cpu *c, u64 start)
+{
+	if (start)
+		counter_sampled(c->counters, CNT_DEVICE_NS, CNT_DEVICE_SPREAD, clock_host_ns() - start,
+				DEVICE_SAMPLE);
+}
 
 #endif

@@ -10,13 +10,15 @@
  */
 #include <stddef.h>
 
+#include "base/clock.h"
 #include "cpu/debug.h"
 #include "cpu/event.h"
 #include "engine/translate/report.h"
 #include "engine/translate/translate.h"
 #include "mmu/mmu.h"
 
-#define STRING_ROUNDS 64 /* pages of a string operation between two looks at the clock of the loop */
+#define LIBRARY_SAMPLE 64 /* every so many calls one is timed */
+#define STRING_ROUNDS 64  /* pages of a string operation between two looks at the clock of the loop */
 
 /* The block at r[R_RIP] if it has code and can be entered here: as build_find() and run_blocks() would. */
 static const struct block *at_hand(struct translate *t, struct cpu *c)
@@ -96,10 +98,9 @@ static struct left retire(struct translate *t, struct cpu *c, const struct insn 
 	return (struct left){ code ? LEAVE_GO : LEAVE_NEXT, (u64)(uintptr_t)code };
 }
 
-struct left hand_over(struct cpu *c, u64 at)
+static struct left execute(struct translate *t, struct cpu *c, u64 at)
 {
 	const struct insn *i = (const struct insn *)(at & ~63ull);
-	struct translate *t = c->engine;
 	int out;
 
 	c->block_end = i + 1;
@@ -116,4 +117,18 @@ struct left hand_over(struct cpu *c, u64 at)
 	if (out == OUT_END || (out == OUT_FAULT && c->exc.type == EV_FAULT))
 		return retire(t, c, i, at & 63, out);
 	return (struct left){ (u64)out, at };
+}
+
+struct left hand_over(struct cpu *c, u64 at)
+{
+	struct translate *t = c->engine;
+	struct left l;
+	u64 start;
+
+	if (likely(++t->sample % LIBRARY_SAMPLE))
+		return execute(t, c, at);
+	start = clock_host_ns();
+	l = execute(t, c, at);
+	counter_sampled(c->counters, CNT_LIBRARY_NS, CNT_LIBRARY_SPREAD, clock_host_ns() - start, LIBRARY_SAMPLE);
+	return l;
 }

@@ -101,6 +101,7 @@ void links_set(struct translate *t, struct link *l, const struct block *b)
 	if (b->code == t->in.no_code || b->key != l->from->key || (b->gpa ^ l->from->gpa) >> PAGE_SHIFT ||
 	    (b->gpa & (PAGE_SIZE - 1)) != l->to)
 		return;
+	counter_inc(t->in.cpu->counters, CNT_TRANSLATED_LINKS);
 	emit_patch(t->rw + l->site, l->forward && opt(t, OPT_FORWARD) ? code + t->look : code);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cpu/event.h"
 
 static struct translate *of(struct interp *in)
@@ -31,6 +32,7 @@ static void flushed(struct interp *in)
 static bool have_code(struct interp *in, struct block *b)
 {
 	struct translate *t = of(in);
+	u64 start;
 
 	if (likely(b->code != in->no_code))
 		return true;
@@ -44,7 +46,9 @@ static bool have_code(struct interp *in, struct block *b)
 		cpu_post(in->cpu, ATT_EXCL);
 		return false;
 	}
+	start = clock_host_ns();
 	gen_block(t, b);
+	counter_add(in->cpu->counters, CNT_TRANSLATOR_NS, MIN(clock_host_ns() - start, 1000000ull));
 	return true;
 }
 

@@ -129,6 +129,7 @@ struct translate {
 	u32 n_links;
 	struct jump jumps[JUMPS];
 	bool jump_page[JUMP_PAGES]; /* is there a jump to a page of that number? */
+	unsigned sample;       /* counts calls of the library towards the next timed one */
 	u8 *live_save, *live_load;
 	struct report *report;
 	struct verify *verify; /* or NULL */
