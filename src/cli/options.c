@@ -263,7 +263,11 @@ static int set_dump(struct boot_options *o, const char *val, struct err *e)
 static int check_translate(const struct boot_options *o, struct err *e)
 {
 	const struct engine_options *t = &o->vm.engine_options;
-	const char *what = t->verify ? "--verify" : t->dump_blocks ? "--dump" : t->perf_map ? "--perf-map" : t->code_size ? "--code-cache" : NULL;
+	const char *what = t->verify	    ? "--verify"
+			   : t->dump_blocks ? "--dump"
+			   : t->perf_map    ? "--perf-map"
+			   : t->code_size   ? "--code-cache"
+					    : NULL;
 
 	if (what && strcmp(o->engine, "translate") && strcmp(o->engine, "auto"))
 		return err_set(e, "%s is about translated code: give --engine translate", what);
