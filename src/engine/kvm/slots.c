@@ -100,22 +100,6 @@ static void map_changed(void *opaque)
 	pthread_mutex_unlock(&m->lock);
 }
 
-int kvm_slots_init(struct kvm_machine *m, struct err *e)
-{
-	m->listener = (struct mem_listener){ .map_changed = map_changed, .opaque = m };
-	mem_add_listener(m->mem, &m->listener);
-	if (update_slots(m)) {
-		mem_remove_listener(m->mem, &m->listener);
-		return err_errno(e, "KVM refuses the guest's memory");
-	}
-	return 0;
-}
-
-void kvm_slots_fini(struct kvm_machine *m)
-{
-	mem_remove_listener(m->mem, &m->listener);
-}
-
 /* ---- dirty pages ------------------------------------------------------------------------------------------------- */
 
 static int log_slot(struct kvm_machine *m, unsigned i, engine_dirty_fn *fn, void *opaque)
@@ -152,4 +136,42 @@ int kvm_dirty_log(void *machine, bool on, engine_dirty_fn *fn, void *opaque, str
 			ret = set_slot(m, i, &m->slot[i]);
 	pthread_mutex_unlock(&m->lock);
 	return ret ? err_errno(e, "KVM's log of written pages cannot be had") : 0;
+}
+
+static void mark(void *opaque, u64 gpa)
+{
+	mem_mark_dirty(opaque, gpa, 1);
+}
+
+/* For memory's own log (mem/dirty.c): what vCPUs write through the slots. If KVM has no log, all was written. */
+static void dirty_log(void *opaque, enum mem_dirty_step step)
+{
+	struct kvm_machine *m = opaque;
+	struct err e;
+	u64 gpa, size;
+
+	if (!kvm_dirty_log(m, step != MEM_DIRTY_END, step == MEM_DIRTY_COLLECT ? mark : NULL, m->mem, &e) ||
+	    step != MEM_DIRTY_COLLECT)
+		return;
+	log_msg(LOG_WARN, "%s", e.text);
+	for (unsigned i = 0; mem_ram_range(m->mem, i, &gpa, &size); i++)
+		mem_mark_dirty(m->mem, gpa, size);
+}
+
+/* ---- set-up ----------------------------------------------------------------------------------------------------- */
+
+int kvm_slots_init(struct kvm_machine *m, struct err *e)
+{
+	m->listener = (struct mem_listener){ .map_changed = map_changed, .dirty_log = dirty_log, .opaque = m };
+	mem_add_listener(m->mem, &m->listener);
+	if (update_slots(m)) {
+		mem_remove_listener(m->mem, &m->listener);
+		return err_errno(e, "KVM refuses the guest's memory");
+	}
+	return 0;
+}
+
+void kvm_slots_fini(struct kvm_machine *m)
+{
+	mem_remove_listener(m->mem, &m->listener);
 }
