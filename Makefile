@@ -28,6 +28,9 @@ $(LIB): $(OBJS)
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
+# Translated code calls it while the guest's vector state stands in the host's registers.
+$(BUILD)/src/mmu/%.o: ALL_CFLAGS += -mgeneral-regs-only
+
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC      $<"

@@ -188,6 +188,7 @@ struct cpu {
 	u32 rflags;		/* without the arithmetic flags; bit 1 set */
 	struct cpu_derived d;
 	atomic_uint attention;	/* ATT_* */
+	u16 fetch_ctx;		/* as ctx, for fetches */
 	const void *block_end;	/* set to NULL by ops when the code being executed was changed or a device
 				 * was written: stop after this instruction */
 	const struct cpu_ops *ops;

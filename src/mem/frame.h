@@ -122,6 +122,15 @@ static inline u64 mem_frame(struct mem *m, u64 gpa)
 	return likely(w & (FW_RAM | FW_ROM)) ? w : mem_frame_fill(m, gpa);
 }
 
+/* The same if the word is filled, else 0. */
+static inline u64 mem_frame_known(const struct mem *m, u64 gpa)
+{
+	frame_word *slot = mem_frame_slot(m, gpa);
+	u64 w = slot ? atomic_load_explicit(slot, memory_order_acquire) : 0;
+
+	return w & (FW_RAM | FW_ROM) ? w : 0;
+}
+
 static inline u8 *frame_host(u64 word)
 {
 	return (u8 *)(uintptr_t)(word & PAGE_MASK);

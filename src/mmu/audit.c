@@ -27,14 +27,15 @@ static unsigned disagree(const char *what, u64 tag, u64 have, u64 walked)
 	return 1;
 }
 
-static bool live(const struct mmu *u, u64 tag)
+static bool live(u64 tag, u16 id)
 {
-	return (tag & ~PAGE_MASK) == u->c->ctx && tag != TLB_NO_TAG;
+	return (tag & ~PAGE_MASK) == id && tag != TLB_NO_TAG;
 }
 
 static unsigned audit_entry(struct mmu *u, const struct tlbe *e, enum tlb_mode mode)
 {
-	u64 tag = live(u, e->r) ? e->r : live(u, e->w) ? e->w : 0, page, frame;
+	u16 id = mmu_tag(u, mode);
+	u64 tag = live(e->r, id) ? e->r : live(e->w, id) ? e->w : 0, page, frame;
 	unsigned rights;
 	bool ok;
 
@@ -45,7 +46,7 @@ static unsigned audit_entry(struct mmu *u, const struct tlbe *e, enum tlb_mode m
 	frame = mem_frame(u->m, page & ADDR_MASK);
 	ok = (page & ADDR_MASK) == e->gpa && (rights & WALK_R) &&
 	     (uintptr_t)frame_host(frame) == (uintptr_t)(tag & PAGE_MASK) + e->add;
-	if (live(u, e->w))
+	if (live(e->w, id))
 		ok &= e->w == tag && (rights & WALK_W) && (page & ATTR_D) && (frame & (FW_RAM | FW_CODE)) == FW_RAM;
 	return ok ? 0 : disagree(mode_name[mode], tag, e->gpa, page);
 }
@@ -54,7 +55,7 @@ static unsigned audit_fetch(struct mmu *u, const struct fetch_tlbe *e, enum tlb_
 {
 	u64 page;
 
-	if (!live(u, e->tag))
+	if (!live(e->tag, mmu_fetch_tag(u, mode == MODE_USER)))
 		return 0;
 	page = rewalk(u, e->tag & PAGE_MASK);
 	if (page && (page & ADDR_MASK) == e->gpa && (mmu_rights(u, page, mode) & WALK_X) &&
@@ -70,7 +71,7 @@ static unsigned audit_l2(struct mmu *u, const struct l2e *e)
 	u64 page;
 	u16 id = e->tag & ~PAGE_MASK;
 
-	if (!e->tag || (id != u->c->ctx && id != u->gid))
+	if (!e->tag || (id != u->id && id != u->gid))
 		return 0;
 	page = rewalk(u, e->tag & PAGE_MASK);
 	if (page && !((page ^ e->page) & (ADDR_MASK | ATTR_U | ATTR_G)) && !(e->page & ~page & (ATTR_D | ATTR_W)) &&

@@ -64,15 +64,20 @@ int mmu_fetch_page(struct cpu *c, u64 lin, const u8 **host, u64 *gpa);
 /* The same where the lookaside has it, else false and mmu_fetch_page() decides. For each block entry. */
 static inline bool mmu_fetch_hit(const struct cpu *c, u64 lin, const u8 **host, u64 *gpa)
 {
-	const struct fetch_tlbe *e =
-		&((const struct mmu_hot *)c->mmu)->fetch[(lin >> PAGE_SHIFT) & (FETCH_SIZE - 1)];
+	const struct mmu_hot *hot = c->mmu;
+	const struct fetch_tlbe *e = &hot->fetch[(lin >> PAGE_SHIFT) & (FETCH_SIZE - 1)];
 
-	if (unlikely(e->tag != ((lin & PAGE_MASK) | c->ctx)))
+	if (unlikely(e->tag != ((lin & PAGE_MASK) | c->fetch_ctx)))
 		return false;
 	*host = e->host + (lin & ~PAGE_MASK);
 	*gpa = e->gpa + (lin & ~PAGE_MASK);
 	return true;
 }
+
+/* Fills the lookaside for a data access at lin by an instruction, if that can be done without a fault; the caller looks
+ * whether the entry is there. May be called while vector state stands in host registers: uses general registers only,
+ * and then walks no tables. */
+void mmu_refill(struct cpu *c, u64 lin, bool write);
 
 /* The walk itself, for an access of kind acc (ACC_*; rights of the CPL unless ACC_SYS). update: set A and D bits as the
  * access would. OUT_DONE, or OUT_FAULT with cpu->exc holding the #PF. Touches no TLB. */

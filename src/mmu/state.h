@@ -7,8 +7,11 @@
  *
  * Tags are linear page | id. Ids 1..ID_MAX are given to (PCID, generation) in rising order, so dropping a space is
  * giving it the next id, and dropping all is raising the floor below which a PCID's id no longer counts. Global
- * translations carry the id `gid` in the second level, and in the first level the id of the space that used them. When
- * ids run out the arrays are cleared. Id 0 is never given (zeroed arrays are empty), nor 0xfff (TLB_NO_TAG).
+ * translations carry the id `gid` in the second level. In the first level they carry the id of the space that used them,
+ * but for the arrays that no user page can be in: data with SMAP in force, the supervisor's fetches under SMEP. These have
+ * the id `sid`, which stays when the space changes, so that a kernel whose pages are global finds them warm. If a page that
+ * is not global came in, the change gives a new sid; where that happens often, each space has its own (sid is id).
+ * When ids run out the arrays are cleared. Id 0 is never given (zeroed arrays are empty), nor 0xfff (TLB_NO_TAG).
  *
  * Invariants
  *  1. A first-level entry's rights hold for its array's mode under the current CR0.WP, CR4, EFER: a change of one of
@@ -26,6 +29,7 @@
 #define ID_MAX 0xffe
 #define L2_BITS 12
 #define L2_SIZE (1u << L2_BITS)
+#define MAX_LOCALS 64
 #define LARGE2M_BITS 16
 #define LARGE1G_BITS 12
 
@@ -77,6 +81,10 @@ struct mmu {
 	u32 pf_fetch;	/* PF_I, or 0 where error codes do not tell fetches */
 
 	u16 next_id, floor, gid;
+	u16 id, sid;	/* of the current space; of what only the supervisor can use there, 0: to be given */
+	bool shared;	/* sid serves all spaces */
+	bool local;	/* a translation that is not global stands under sid, though it is shared */
+	unsigned locals; /* how often there was one when the space changed */
 	u16 pcid_id[4096];
 	u64 large2m[(1u << LARGE2M_BITS) / 64], large1g[(1u << LARGE1G_BITS) / 64];
 
@@ -107,6 +115,17 @@ static inline enum tlb_mode mmu_mode(const struct mmu *u, unsigned acc)
 	if (!u->smap)
 		return MODE_SUPER;
 	return (acc & ACC_SYS) || !(c->rflags & FLAG_AC) ? MODE_SMAP : MODE_SUPER;
+}
+
+/* What the first level's tags for data in this mode carry. */
+static inline u16 mmu_tag(const struct mmu *u, enum tlb_mode mode)
+{
+	return mode == MODE_SMAP ? u->sid : u->id;
+}
+
+static inline u16 mmu_fetch_tag(const struct mmu *u, bool user)
+{
+	return !user && u->smep ? u->sid : u->id;
 }
 
 /* WALK_* that a translation's attributes give to a mode (SDM 3A 4.6.1). */

@@ -35,13 +35,31 @@ static void empty(struct mmu *u)
 	memset(u->l2, 0, sizeof(u->l2));
 	u->gid = 1;
 	u->floor = u->next_id = 2;
+	u->id = u->sid = 0;
 	if (u->hot.fetch_dropped)
 		u->hot.fetch_dropped(u->hot.opaque, ~0ull);
 }
 
-static void take_salt(struct mmu *u)
+/* The tags and the salt of the mode in force. */
+static void take_tags(struct mmu *u)
 {
-	u->hot.salt = (u64)u->c->ctx << 48 | (u64)(u->c->d.cpl == 3) << 60;
+	struct cpu *c = u->c;
+	bool user = c->d.cpl == 3;
+
+	c->ctx = mmu_tag(u, mmu_mode(u, 0));
+	c->fetch_ctx = mmu_fetch_tag(u, user);
+	u->hot.salt = (u64)c->fetch_ctx << 48 | (u64)user << 60;
+}
+
+/* The current space is another one, or has lost what is not global: is sid still right? Takes an id at most. */
+static void select_shared(struct mmu *u)
+{
+	if (u->shared && u->sid && !u->local)
+		return;
+	if (u->local && ++u->locals > MAX_LOCALS)
+		u->shared = false;
+	u->local = false;
+	u->sid = u->shared ? u->next_id++ : u->id;
 }
 
 /* Makes the space that CR3 names the current one. */
@@ -51,13 +69,15 @@ static void select_space(struct mmu *u)
 	u16 *id = &u->pcid_id[c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0];
 
 	u->cr3 = c->cr3;
-	if (*id < u->floor) {
-		if (u->next_id > ID_MAX)
-			empty(u);
+	if (u->next_id >= ID_MAX)
+		empty(u);
+	if (*id < u->floor)
 		*id = u->next_id++;
+	if (*id != u->id) {
+		u->id = *id;
+		select_shared(u);
 	}
-	c->ctx = *id;
-	take_salt(u);
+	take_tags(u);
 }
 
 void tlb_flush_all(struct mmu *u)
@@ -67,6 +87,7 @@ void tlb_flush_all(struct mmu *u)
 	} else {
 		u->gid = u->next_id++;
 		u->floor = u->next_id;
+		u->sid = 0;
 		memset(u->large2m, 0, sizeof(u->large2m));
 		memset(u->large1g, 0, sizeof(u->large1g));
 	}
@@ -163,7 +184,7 @@ void tlb_op_page(struct cpu *c, u64 lin)
 	}
 	counter_inc(c->counters, CNT_TLB_FLUSH_PAGE);
 	l1_drop(u, lin);
-	l2_drop(u, lin, c->ctx);
+	l2_drop(u, lin, u->id);
 	l2_drop(u, lin, u->gid);
 }
 
@@ -209,7 +230,10 @@ void tlb_op_flush(struct cpu *c, enum tlb_scope scope, u32 pcid, u64 lin)
 static void fill(struct mmu *u, u64 lin, enum tlb_mode mode, u64 page, u64 frame)
 {
 	struct tlbe *e = &u->l1[mode][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
-	u64 tag = (lin & PAGE_MASK) | u->c->ctx, gpa = page & ADDR_MASK;
+	u64 tag = (lin & PAGE_MASK) | mmu_tag(u, mode), gpa = page & ADDR_MASK;
+
+	if (mode == MODE_SMAP && !(page & ATTR_G))
+		u->local = u->shared;
 
 	__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->gpa, gpa, __ATOMIC_RELAXED);
@@ -225,7 +249,7 @@ static void fill(struct mmu *u, u64 lin, enum tlb_mode mode, u64 page, u64 frame
 /* The second level's translation of lin if it gives the wanted right (and is dirty for a write), else 0. */
 static u64 l2_lookup(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode)
 {
-	const u16 ids[2] = { u->c->ctx, u->gid };
+	const u16 ids[2] = { u->id, u->gid };
 
 	for (unsigned i = 0; i < 2; i++) {
 		const struct l2e *e = l2_slot(u, lin, ids[i]);
@@ -240,11 +264,11 @@ static u64 l2_lookup(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode)
 
 static void l2_fill(struct mmu *u, u64 lin, u64 page)
 {
-	u16 id = page & ATTR_G ? u->gid : u->c->ctx;
+	u16 id = page & ATTR_G ? u->gid : u->id;
 	struct l2e *e = l2_slot(u, lin, id);
 
 	/* An older translation of the other kind must not outlive this one. */
-	l2_drop(u, lin, page & ATTR_G ? u->c->ctx : u->gid);
+	l2_drop(u, lin, page & ATTR_G ? u->id : u->gid);
 	if (page & (ATTR_LARGE | ATTR_HUGE))
 		note_large(u, lin, page);
 	e->tag = (lin & PAGE_MASK) | id;
@@ -272,7 +296,7 @@ static bool l1_hit(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode, st
 {
 	const struct tlbe *e = &u->l1[mode][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 
-	if ((want == WALK_W ? e->w : e->r) != ((lin & PAGE_MASK) | u->c->ctx))
+	if ((want == WALK_W ? e->w : e->r) != ((lin & PAGE_MASK) | mmu_tag(u, mode)))
 		return false;
 	x->host = (u8 *)(lin + e->add);
 	x->gpa = e->gpa | (lin & ~PAGE_MASK);
@@ -300,6 +324,30 @@ int tlb_translate(struct mmu *u, u64 lin, unsigned acc, struct xlate *x)
 	return OUT_DONE;
 }
 
+void mmu_refill(struct cpu *c, u64 lin, bool write)
+{
+	unsigned want = write ? WALK_W : WALK_R;
+	struct mmu *u = cpu_mmu(c);
+	enum tlb_mode mode = mmu_mode(u, 0);
+	u64 page, frame;
+	u32 error;
+
+	if (!tlb_in_use(u) || !lin_canonical(u, &lin))
+		return;
+	page = l2_lookup(u, lin, want, mode);
+	if (!page) {
+		if (c->host_live || !walk(u, lin, want, mode, true, &page, &error))
+			return;
+		page = mem_a20(u->m, page & ADDR_MASK) | (page & ATTR_MASK);
+		l2_fill(u, lin, page);
+	}
+	frame = mem_frame_known(u->m, page & ADDR_MASK);
+	if (!frame || lapic_claims(c, page & ADDR_MASK))
+		return;
+	counter_inc(c->counters, write ? CNT_TLB_MISS_W : CNT_TLB_MISS_R);
+	fill(u, lin, mode, page, frame);
+}
+
 int mmu_fetch_page(struct cpu *c, u64 lin, const u8 **host, u64 *gpa)
 {
 	struct mmu *u = cpu_mmu(c);
@@ -319,7 +367,9 @@ int mmu_fetch_page(struct cpu *c, u64 lin, const u8 **host, u64 *gpa)
 	if (!frame)
 		return OUT_DONE;
 	e = &u->fetch[c->d.cpl == 3][(lin >> PAGE_SHIFT) & (FETCH_SIZE - 1)];
-	e->tag = (lin & PAGE_MASK) | c->ctx;
+	e->tag = (lin & PAGE_MASK) | c->fetch_ctx;
+	if (c->d.cpl != 3 && u->smep && !(page & ATTR_G))
+		u->local = u->shared;
 	e->host = frame_host(frame);
 	e->gpa = page & ADDR_MASK;
 	return OUT_DONE;
@@ -344,6 +394,9 @@ static void take_registers(struct mmu *u)
 	u->efer = c->efer;
 	u->apic_base = c->apic_base;
 	walk_refresh(u);
+	u->shared = u->pge;
+	u->local = false;
+	u->locals = 0;
 }
 
 void tlb_op_mode_changed(struct cpu *c)
@@ -368,7 +421,7 @@ void tlb_op_mode_changed(struct cpu *c)
 	}
 	u->armed = (c->dr[7] & DR7_ENABLES) && debug_data_armed(c);
 	u->hot.fetch = u->fetch[user];
-	take_salt(u);
+	take_tags(u);
 	if (unlikely(u->armed || (user && (c->cr0 & CR0_AM) && (c->rflags & FLAG_AC))))
 		c->tlb = (struct tlbe *)never;
 	else

@@ -43,14 +43,19 @@ void gen_cold_if(struct gen *g, unsigned cc)
 	};
 }
 
+void gen_call_thunk(struct gen *g, const u8 *to)
+{
+	emit8(&g->e, 0xe8);
+	g->e.p += 4;
+	emit_patch(g->e.p - 4, to);
+}
+
 /* The library executes instruction k; r[R_RIP] is ahead by bias and has to be by off, and is so afterwards. */
 static void emit_call(struct gen *g, unsigned k, unsigned off, unsigned bias)
 {
 	emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)(off - bias));
 	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)g->insn[k] | k);
-	emit8(&g->e, 0xe8);
-	g->e.p += 4;
-	emit_patch(g->e.p - 4, g->t->hand_over);
+	gen_call_thunk(g, g->t->hand_over);
 }
 _Static_assert(sizeof(struct insn) == 64 && CODE_INSNS <= 64, "an instruction's number fits below its address");
 
@@ -117,6 +122,10 @@ static void gen_leave_behind(struct gen *g, unsigned k)
 static void gen_cold(struct gen *g, const struct cold *c)
 {
 	emit_patch(c->from, g->e.p);
+	if (c->refill) {
+		gen_call_thunk(g, g->t->refill[c->refill - 1]);
+		emit_jump(&g->e, CC_E, c->probed);
+	}
 	if (c->load) {
 		gen_live_load(g, c->load);
 		emit_jump(&g->e, CC_E, c->back);

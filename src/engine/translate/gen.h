@@ -24,6 +24,8 @@ struct cold {
 	u8 k;
 	u8 load; /* not 0: goes to load vector state (LIVE_*) and comes back; only where it may not, the library acts */
 	u8 live; /* what `back` relies on to be live */
+	u8 refill;  /* a lookaside miss: 1 for reading, 2 for writing */
+	u8 *probed; /* ... where the probe goes on when it has hit */
 	struct x87_last x87;
 	bool host_flags; /* at `back`, EFLAGS holds the flags */
 	unsigned off, bias;
@@ -122,6 +124,8 @@ static inline unsigned gen_read(struct gen *g, unsigned r, unsigned temp)
 void gen_flags_save(struct gen *g);
 /* Flags into EFLAGS. Uses RAX. */
 void gen_flags_load(struct gen *g);
+/* Calls one of thunks.c. */
+void gen_call_thunk(struct gen *g, const u8 *to);
 /* The instruction is left to the library if the condition holds now. */
 void gen_cold_if(struct gen *g, unsigned cc);
 

@@ -226,6 +226,10 @@ void gen_probe(struct gen *g, unsigned size, bool write)
 	} else {
 		gen_tlb_compare(g, size, write);
 		gen_cold_if(g, CC_NE);
+		if (gen_opt(g, OPT_REFILL)) {
+			g->cold[g->n_cold - 1].refill = write ? 2 : 1;
+			g->cold[g->n_cold - 1].probed = e->p;
+		}
 		n = window_to_fill(g, write);
 		if (n != WINDOWS)
 			gen_fill_window(g, n);
@@ -238,11 +242,12 @@ void gen_probe(struct gen *g, unsigned size, bool write)
 void gen_window_miss(struct gen *g, const struct cold *c)
 {
 	struct emit *e = &g->e;
-	u8 *miss, *only_read = NULL;
+	u8 *miss, *hit, *only_read = NULL;
 
 	emit_rm(e, 8, 0x03, H_R14, mem(H_RSP, frame_window(c->n, WINDOW_page)));
 	gen_tlb_compare(g, c->size, c->write);
 	miss = emit_forward(e, CC_NE);
+	hit = e->p;
 	if (c->n < WINDOW_READ && !c->write) {
 		emit_rm(e, 8, 0x3b, H_RAX, mem(H_R15, offsetof(struct tlbe, w)));
 		only_read = emit_forward(e, CC_NE);
@@ -253,4 +258,8 @@ void gen_window_miss(struct gen *g, const struct cold *c)
 	emit_rm(e, 8, 0x03, H_R14, mem(H_R15, offsetof(struct tlbe, add)));
 	emit_jump(e, CC_ALWAYS, c->filled);
 	emit_patch(miss, e->p);
+	if (!gen_opt(g, OPT_REFILL))
+		return;
+	gen_call_thunk(g, g->t->refill[c->write]);
+	emit_jump(e, CC_E, hit);
 }

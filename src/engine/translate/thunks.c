@@ -111,6 +111,43 @@ static void make_leave(struct translate *t, struct emit *e)
 	make_return(e);
 }
 
+static const u8 clobbered[] = { RCX, RDX, RSI, RDI, R8, R9, R10, R11 }; /* by C, of what is in host registers */
+
+static void caller_saved(struct emit *e, bool load)
+{
+	for (unsigned k = 0; k < ARRAY_SIZE(clobbered); k++)
+		emit_rm(e, 8, load ? 0x8b : 0x89, host_of[clobbered[k]], guest(clobbered[k]));
+}
+
+/* Called where a probe missed, with R14 the address, R15 its slot, RAX the tag that it should have. ZF: now it has. An
+ * access across pages never does. */
+static u8 *make_refill(struct emit *e, bool write)
+{
+	size_t tag = write ? offsetof(struct tlbe, w) : offsetof(struct tlbe, r);
+	u8 *at = e->p, *across;
+
+	caller_saved(e, false);
+	emit_mov(e, H_RDI, H_RAX);
+	emit_rm(e, 8, 0x33, H_RDI, reg(H_R14));
+	emit_rm(e, 8, 0xc1, 5, reg(H_RDI)); /* shr rdi, 12 */
+	emit8(e, PAGE_SHIFT);
+	across = emit_forward(e, CC_NE);
+	push(e, H_RAX, false);
+	emit_load(e, H_RDI, mem(H_RSP, 16 + FRAME_CPU));
+	emit_mov(e, H_RSI, H_R14);
+	emit_mov_imm(e, H_RDX, write);
+	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)mmu_refill);
+	emit_rm(e, 4, 0xff, 2, reg(H_RAX)); /* call rax */
+	push(e, H_RAX, true);
+	caller_saved(e, true);
+	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R15, (s32)tag));
+	emit8(e, 0xc3);
+	emit_patch(across, e->p);
+	emit_load(e, H_RDI, guest(RDI));
+	emit8(e, 0xc3);
+	return at;
+}
+
 /* Leaves with a fixed reason. */
 static void make_leave_for(struct translate *t, struct emit *e, enum leave why)
 {
@@ -131,7 +168,7 @@ static void make_fetch_probe(struct emit *e, u8 **miss)
 	emit_rm(e, 8, 0x8d, H_R15, (struct opnd){ .base = H_RAX, .index = H_R15, .scale = 3 });
 	emit_mov(e, H_RAX, H_R14);
 	emit_alu_imm(e, 8, ALU_AND, reg(H_RAX), -(s32)PAGE_SIZE);
-	emit_rm(e, 2, 0x0b, H_RAX, CPU(ctx)); /* or ax, ctx */
+	emit_rm(e, 2, 0x0b, H_RAX, CPU(fetch_ctx)); /* or ax, fetch_ctx */
 	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R15, offsetof(struct fetch_tlbe, tag)));
 	*miss = emit_forward(e, CC_NE);
 }
@@ -274,6 +311,8 @@ void thunks_make(struct translate *t)
 	live_make(t, &e);
 	make_hand_over(t, &e);
 	make_leave(t, &e);
+	t->refill[0] = make_refill(&e, false);
+	t->refill[1] = make_refill(&e, true);
 	t->cold = e.p;
 	make_leave_for(t, &e, LEAVE_LOOKUP);
 	make_missing(t, &e);

@@ -14,7 +14,8 @@
  *     retired so far, and r[R_RIP] is relative to the frame: RIP less the place in the frame, so that neither
  *     instructions nor links change it; code depends on no linear address. It is made RIP again before the library is
  *     called and before translated code is left.
- *  2. Before anything that may fault or leave (a lookaside probe, a call of the library), everything that is not in its
+ *  2. A lookaside probe that misses is followed by a refill, which saves no vector state and changes nothing that the
+ *     guest could tell. Before anything that may fault or leave (a lookaside probe, a call of the library), everything that is not in its
  *     host register is in struct cpu, flags included; so an instruction that misses starts over in the library.
  *  3. Code goes on to another block only by a link (same frame; blocks.c unlinks), or by lookup: of the linear address
  *     among the recent jumps (jumps.c), else of the fetch lookaside, the frame address and the key as build_find()
@@ -125,6 +126,7 @@ struct translate {
 	unsigned look;	      /* bytes of a block's first part, the look at attention and count */
 	/* those parts, by their address in rw */
 	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *jump32, *cold, *missing;
+	u8 *refill[2]; /* for reading, for writing */
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
 	u32 n_links;
 	struct jump jumps[JUMPS];
