@@ -22,9 +22,16 @@ struct fetch_tlbe {
 	u64 gpa;		/* of the page */
 };
 
+/* What RFLAGS.AC decides for the supervisor: cpu->tlb and cpu->ctx. */
+struct mmu_ac {
+	struct tlbe *tlb;
+	u64 ctx;
+};
+
 /* The head of struct mmu: what the inline hit path of fetches needs. */
 struct mmu_hot {
 	const struct fetch_tlbe *fetch;	/* the array for the current privilege */
+	struct mmu_ac ac[2];		/* by RFLAGS.AC */
 	/* For engines that remember what they found at a linear address: other for each space and privilege, in the bits
 	 * that canonical addresses repeat. fetch_dropped tells of a page whose translation may not be used any more, of
 	 * all with lin ~0, when numbers of spaces are given anew. */

@@ -48,6 +48,12 @@ static void take_tags(struct mmu *u)
 
 	c->ctx = mmu_tag(u, mmu_mode(u, 0));
 	c->fetch_ctx = mmu_fetch_tag(u, user);
+	for (unsigned ac = 0; ac < 2; ac++) {
+		enum tlb_mode mode = u->smap && !ac ? MODE_SMAP : MODE_SUPER;
+
+		u->hot.ac[ac].tlb = u->armed ? (struct tlbe *)never : u->l1[mode];
+		u->hot.ac[ac].ctx = mmu_tag(u, mode);
+	}
 	u->hot.salt = (u64)c->fetch_ctx << 48 | (u64)user << 60;
 }
 

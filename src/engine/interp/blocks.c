@@ -147,11 +147,16 @@ static struct frame *frame_reserve(struct interp *in, u64 gpa)
 	return f;
 }
 
+bool blocks_room(const struct interp *in)
+{
+	return in->pool_used + BLOCK_ROOM + 64 <= in->pool_size;
+}
+
 struct block *blocks_begin(struct interp *in, u64 gpa)
 {
 	struct frame *f;
 
-	if (in->pool_used + BLOCK_ROOM + 64 > in->pool_size)
+	if (!blocks_room(in))
 		blocks_flush(in);
 	pthread_mutex_lock(&in->lock);
 	f = frame_reserve(in, gpa);

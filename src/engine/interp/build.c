@@ -5,6 +5,7 @@
 
 #include <time.h>
 
+#include "mem/frame.h"
 #include "mmu/mmu.h"
 
 #define DECODE_SAMPLE 64 /* every so many blocks the decoder is timed */
@@ -77,6 +78,16 @@ static struct block *find_slow(struct interp *in, const u8 *host, u64 gpa)
 	struct block *b = blocks_find(in, gpa, in->cpu->d.block_key);
 
 	return b ? b : block_make(in, host, gpa);
+}
+
+struct block *build_behind(struct interp *in, u64 gpa)
+{
+	struct block *b = blocks_find(in, gpa, in->cpu->d.block_key);
+	u64 frame = mem_frame(in->mem, gpa);
+
+	if (b || !frame || !blocks_room(in))
+		return b;
+	return block_make(in, frame_host(frame) + (gpa & ~PAGE_MASK), gpa);
 }
 
 int build_find(struct interp *in, u64 lin, struct block **b)

@@ -126,6 +126,8 @@ struct block *blocks_find(struct interp *in, u64 gpa, u32 key);
 /* Room for one more block of BLOCK_INSNS at gpa, whose bytes may be read from now on; may empty the cache. NULL: the
  * page can hold no blocks, or not yet. */
 struct block *blocks_begin(struct interp *in, u64 gpa);
+/* Would blocks_begin() find room as it is? */
+bool blocks_room(const struct interp *in);
 /* Makes b, which blocks_begin() gave and which is filled in, part of the cache. */
 void blocks_add(struct interp *in, struct block *b);
 /* Makes b's links lead nowhere. */
@@ -140,6 +142,10 @@ void blocks_drain(struct interp *in);
 
 /* build.c: decoding. OUT_FAULT as mmu_fetch_page(); *b is NULL when the page cannot hold blocks. */
 int build_find(struct interp *in, u64 lin, struct block **b);
+
+/* The block at gpa, in a frame that holds blocks, for the mode in force; NULL if it would be a new one and there is no room
+ * without emptying the cache. */
+struct block *build_behind(struct interp *in, u64 gpa);
 
 /* step.c: one instruction with every check there is. Returns an outcome; OUT_FAULT is already delivered. */
 int step_insn(struct interp *in);

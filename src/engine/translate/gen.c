@@ -5,6 +5,7 @@
  * Flags are kept in EFLAGS from the instruction that made them to the first that loses them; before anything that may
  * fault, leave or lose them they are saved in the form of cpu->aflags. That is exact and needs no look ahead.
  */
+#include "engine/translate/cross.h"
 #include "engine/translate/gen.h"
 #include "engine/translate/report.h"
 
@@ -53,9 +54,11 @@ void gen_call_thunk(struct gen *g, const u8 *to)
 /* The library executes instruction k; r[R_RIP] is ahead by bias and has to be by off, and is so afterwards. */
 static void emit_call(struct gen *g, unsigned k, unsigned off, unsigned bias)
 {
+	int fast = gen_long64(g) ? cross_find(g->t, g->insn[k]) : -1;
+
 	emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), (s32)(off - bias));
 	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)g->insn[k] | k);
-	gen_call_thunk(g, g->t->hand_over);
+	gen_call_thunk(g, fast < 0 ? g->t->hand_over : g->t->cross[fast]);
 }
 _Static_assert(sizeof(struct insn) == 64 && CODE_INSNS <= 64, "an instruction's number fits below its address");
 
@@ -83,8 +86,9 @@ static bool gen_inline(struct gen *g)
 
 	return (gen_opt(g, OPT_INTEGER) && !vex && gen_integer(g)) || (gen_opt(g, OPT_BITS) && gen_bits(g)) ||
 	       (gen_opt(g, OPT_ATOMIC) && !vex && gen_atomic(g)) || (gen_opt(g, OPT_MISC) && !vex && gen_misc(g)) ||
-	       (gen_opt(g, OPT_STACK) && !vex && gen_stack(g)) || (gen_opt(g, OPT_BRANCH) && !vex && gen_flow(g)) ||
-	       (gen_opt(g, OPT_X87) && gen_x87(g)) || (gen_opt(g, OPT_VECTOR) && gen_vector(g));
+	       (gen_opt(g, OPT_SYSTEM) && !vex && gen_system(g)) || (gen_opt(g, OPT_STACK) && !vex && gen_stack(g)) ||
+	       (gen_opt(g, OPT_BRANCH) && !vex && gen_flow(g)) || (gen_opt(g, OPT_X87) && gen_x87(g)) ||
+	       (gen_opt(g, OPT_VECTOR) && gen_vector(g));
 }
 
 static void gen_insn(struct gen *g)
@@ -164,9 +168,11 @@ static const struct block *following(const struct gen *g, const struct block *m)
 	u64 gpa = g->b->gpa + g->next;
 	const struct block *n;
 
-	if (!gen_opt(g, OPT_SUPER) || !gen_flat(g) || (gpa ^ g->b->gpa) >> PAGE_SHIFT || !gen_is_jcc(g, last))
+	if (!gen_opt(g, OPT_SUPER) || !gen_flat(g) || (gpa ^ g->b->gpa) >> PAGE_SHIFT ||
+	    !(gen_is_jcc(g, last) || gen_is_sti(g, last)))
 		return NULL;
-	n = blocks_find(&g->t->in, gpa, g->b->key);
+	/* behind STI the interpreter steps, so that there may be no block yet */
+	n = gen_is_sti(g, last) ? build_behind(&g->t->in, gpa) : blocks_find(&g->t->in, gpa, g->b->key);
 	return n && n->n && g->k + n->n < CODE_INSNS ? n : NULL;
 }
 

@@ -154,6 +154,9 @@ bool gen_flow(struct gen *g);
 bool gen_bits(struct gen *g);
 bool gen_atomic(struct gen *g);
 bool gen_misc(struct gen *g);
+bool gen_system(struct gen *g);
+/* Is i an STI that gen_system() translates where the code goes on behind it? */
+bool gen_is_sti(const struct gen *g, const struct insn *i);
 /* What is not aligned at R14 is left to the library; the flags must be in memory and EFLAGS is lost. */
 void gen_aligned(struct gen *g, unsigned size);
 /* R14 = host address of the word at RSP + d; RSP moves by d. */

@@ -3,6 +3,7 @@
  */
 #include <stddef.h>
 
+#include "engine/translate/cross.h"
 #include "engine/translate/report.h"
 #include "engine/translate/translate.h"
 #include "mmu/mmu.h"
@@ -71,17 +72,16 @@ static void make_return(struct emit *e)
 
 /* Called with R14 = instruction | number; returns if it retired and the block goes on, goes to where the next block is
  * entered, or leaves. */
-static void make_hand_over(struct translate *t, struct emit *e)
+static u8 *make_hand_over(struct translate *t, struct emit *e, cross_fn *fn)
 {
-	u8 *out;
+	u8 *out, *at = e->p;
 
-	t->hand_over = e->p;
 	thunks_guest_registers(e, false);
 	emit_alu_imm(e, 8, ALU_SUB, reg(H_RSP), 8);
 	thunks_unlive(t, e);
 	emit_load(e, H_RDI, mem(H_RSP, 16 + FRAME_CPU));
 	emit_mov(e, H_RSI, H_R14);
-	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)hand_over);
+	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)fn);
 	emit_rm(e, 4, 0xff, 2, reg(H_RAX)); /* call rax */
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8);
 	thunks_drop_windows(e, 8);
@@ -98,6 +98,7 @@ static void make_hand_over(struct translate *t, struct emit *e)
 	emit_mov(e, H_R14, H_RDX);
 	thunks_guest_registers(e, true);
 	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
+	return at;
 }
 
 static void make_leave(struct translate *t, struct emit *e)
@@ -309,7 +310,9 @@ void thunks_make(struct translate *t)
 	t->enter = e.p;
 	make_enter(&e);
 	live_make(t, &e);
-	make_hand_over(t, &e);
+	t->hand_over = make_hand_over(t, &e, hand_over);
+	for (unsigned n = 0; n < NR_CROSS; n++)
+		t->cross[n] = make_hand_over(t, &e, cross_functions[n]);
 	make_leave(t, &e);
 	t->refill[0] = make_refill(&e, false);
 	t->refill[1] = make_refill(&e, true);

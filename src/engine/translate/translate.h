@@ -38,6 +38,7 @@
 #define HEAT 2		       /* runs by the interpreter before a block is translated */
 #define CODE_LINKS 256	       /* likewise */
 #define ROW_INSNS 4096	       /* in a row of forward links, one a byte */
+#define MAX_CROSS 8
 #define SLOT 0xff	       /* host_of: the register stays in struct cpu */
 
 /* Why translated code came back; lower values are outcomes of the instruction that ended it. */
@@ -127,6 +128,7 @@ struct translate {
 	/* those parts, by their address in rw */
 	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *jump32, *cold, *missing;
 	u8 *refill[2]; /* for reading, for writing */
+	u8 *cross[MAX_CROSS]; /* in hand_over's stead: cross.h */
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
 	u32 n_links;
 	struct jump jumps[JUMPS];
