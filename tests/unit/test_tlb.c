@@ -308,8 +308,11 @@ static void do_load(struct guest *g)
 	u64 lin = random_lin(g) & ~7ull, v = 0;
 	unsigned acc = kinds[rnd(g, 4)];
 	struct oracle_result r = oracle_walk(&g->o, lin, acc);
-	int out = cpu_ld64(g->w.c, lin, &v, acc);
+	int out;
 
+	if (rnd(g, 2) && !(acc & ACC_SYS))
+		mmu_refill(g->w.c, lin, acc & ACC_RMW);
+	out = cpu_ld64(g->w.c, lin, &v, acc);
 	if (agree(g, out, lin, acc, &r) && v != phys_get(g->w.m, r.gpa, 8))
 		wrong(g, "wrong bytes", lin, acc, &r);
 }
@@ -321,8 +324,11 @@ static void do_store(struct guest *g)
 	struct oracle_result r = oracle_walk(&g->o, lin, acc);
 	bool code = !r.fault && mem_frame_state(g->w.m, r.gpa) == FRAME_CODE;
 	u64 v = rng_next(&g->seed);
-	int out = cpu_st64(g->w.c, lin, v, acc);
+	int out;
 
+	if (rnd(g, 2) && !(acc & ACC_SYS))
+		mmu_refill(g->w.c, lin, true);
+	out = cpu_st64(g->w.c, lin, v, acc);
 	if (!agree(g, out, lin, acc, &r))
 		return;
 	if (v != phys_get(g->w.m, r.gpa, 8))
@@ -502,6 +508,53 @@ static void test_kept(void **state)
 	c->ops->tlb_flush(c, TLB_ALL, 0, 0);
 	assert_int_equal(cpu_ld64(c, KERNEL_BASE + USER_BASE, &v, ACC_R), OUT_DONE);
 	assert_int_equal(g.w.counters.n[CNT_PAGE_WALKS], walks + 2);
+	world_free(&g.w, true);
+}
+
+static bool hit(const struct cpu *c, u64 lin)
+{
+	u64 gpa;
+	const u8 *host;
+
+	return tlb_hit_r(c, lin, 8) && mmu_fetch_hit(c, lin, &host, &gpa);
+}
+
+/* Loads and fetches at a kernel address, then changes to another space. */
+static bool survives(struct guest *g, u64 flags)
+{
+	struct cpu *c = g->w.c;
+	const u64 lin = KERNEL_BASE + USER_BASE;
+	const u8 *host;
+	u64 v;
+
+	phys_put(g->w.m, pt_of(NR_SPACES, 2), POOL | flags, 8);
+	c->ops->tlb_page(c, lin);
+	mmu_refill(c, lin, false);
+	assert_non_null(tlb_hit_r(c, lin, 8));
+	assert_int_equal(cpu_ld64(c, lin, &v, ACC_R), OUT_DONE);
+	assert_int_equal(mmu_fetch_page(c, lin, &host, &v), OUT_DONE);
+	assert_true(hit(c, lin));
+	g->space ^= 1;
+	c->cr3 = pml4_of(g->space) | (g->space + 1);
+	c->ops->mode_changed(c);
+	return hit(c, lin);
+}
+
+/* The kernel's global pages stand in the first level whatever the space; others do not, and not only the first time. */
+static void test_shared(void **state)
+{
+	struct guest g;
+
+	(void)state;
+	guest_init(&g, 1, true);
+	for (unsigned k = 0; k < 20; k++) {
+		assert_true(survives(&g, P | W | G));
+		assert_true(survives(&g, P | W | G));
+		assert_false(survives(&g, P | W));
+	}
+	for (unsigned k = 0; k < 100; k++) /* where they are many, each space keeps its own */
+		assert_false(survives(&g, P | W));
+	assert_false(survives(&g, P | W | G));
 	world_free(&g.w, true);
 }
 
@@ -833,11 +886,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random_pcid), cmocka_unit_test(test_random_plain),
 		cmocka_unit_test(test_dirty_log),   cmocka_unit_test(test_audit),
-		cmocka_unit_test(test_kept),	    cmocka_unit_test(test_canonical),
-		cmocka_unit_test(test_alignment),   cmocka_unit_test(test_breakpoints),
-		cmocka_unit_test(test_real),	    cmocka_unit_test(test_windows),
-		cmocka_unit_test(test_cmpxchg),	    cmocka_unit_test(test_probe),
-		cmocka_unit_test(test_two_cpus),
+		cmocka_unit_test(test_shared),	    cmocka_unit_test(test_kept),
+		cmocka_unit_test(test_canonical),   cmocka_unit_test(test_alignment),
+		cmocka_unit_test(test_breakpoints), cmocka_unit_test(test_real),
+		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_cmpxchg),
+		cmocka_unit_test(test_probe),	    cmocka_unit_test(test_two_cpus),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
