@@ -243,7 +243,7 @@ struct cpu {
 	const struct engine_options *engine_options; /* the user's, or NULL: as the engine likes (engine.h) */
 	unsigned index;		/* 0 is the bootstrap processor */
 	u32 pauses;		/* PAUSE instructions so far */
-	bool tsc_is_host;	/* ops->host_tsc is the host's RDTSC, and nobody records it */
+	bool free_running;	/* nobody records or repeats the run, and ops->host_tsc is the host's RDTSC */
 	u32 host_live;		/* the engine's: which state stands in host registers now; 0 whenever C code runs */
 	u64 icount;		/* instructions retired, where the engine counts them */
 	u64 unretired;		/* what else counts against a budget: deliveries of faults, parts of repeated instructions */

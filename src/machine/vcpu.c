@@ -165,7 +165,7 @@ struct vcpu *vcpu_new(struct vm *vm, unsigned index, struct err *e)
 		err_set(e, "out of memory for vCPU %u", index);
 		return NULL;
 	}
-	v->cpu->tsc_is_host = !vm->cfg.deterministic;
+	v->cpu->free_running = !vm->cfg.deterministic;
 	v->vm = vm;
 	v->schedstat = -1;
 	v->cpu->vm = v;

@@ -4,6 +4,7 @@
  *
  * STI opens an interrupt shadow of one instruction. Where nothing waits to be taken and the code itself goes on with
  * the next instruction, no event can come between the two, so none is noted.
+ * Not so where runs are compared: a fault of that instruction leaves the shadow open.
  */
 #include "base/counter.h"
 #include "cpu/cpuid.h"
@@ -81,7 +82,7 @@ static bool gen_sti(struct gen *g)
 
 bool gen_is_sti(const struct gen *g, const struct insn *i)
 {
-	return i->exec == exec_sti && gen_flat(g) && gen_opt(g, OPT_SYSTEM);
+	return i->exec == exec_sti && g->t->in.cpu->free_running && gen_flat(g) && gen_opt(g, OPT_SYSTEM);
 }
 
 static bool gen_direction(struct gen *g, bool set)
@@ -97,7 +98,7 @@ static bool gen_rdtsc(struct gen *g)
 {
 	struct emit *e = &g->e;
 
-	if (!g->t->in.cpu->tsc_is_host)
+	if (!g->t->in.cpu->free_running)
 		return false;
 	gen_flags_save(g);
 	emit_rm(e, 4, 0xf7, 0, CPU(cr4)); /* test cr4, TSD */
