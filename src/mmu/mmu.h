@@ -18,8 +18,8 @@ struct mmu;
 /* A page that code was fetched from. Tags as in struct tlbe; zero never matches. */
 struct fetch_tlbe {
 	u64 tag;
-	const u8 *host;		/* first byte of the page, RAM or ROM */
-	u64 gpa;		/* of the page */
+	const u8 *host; /* first byte of the page, RAM or ROM */
+	u64 gpa;	/* of the page */
 };
 
 /* What RFLAGS.AC decides for the supervisor: cpu->tlb and cpu->ctx. */
@@ -30,11 +30,11 @@ struct mmu_ac {
 
 /* The head of struct mmu: what the inline hit path of fetches needs. */
 struct mmu_hot {
-	const struct fetch_tlbe *fetch;	/* the array for the current privilege */
+	const struct fetch_tlbe *fetch; /* the array for the current privilege */
 	struct mmu_ac ac[2];		/* by RFLAGS.AC */
-	/* For engines that remember what they found at a linear address: other for each space and privilege, in the bits
-	 * that canonical addresses repeat. fetch_dropped tells of a page whose translation may not be used any more, of
-	 * all with lin ~0, when numbers of spaces are given anew. */
+	/* For engines that remember what they found at a linear address: other for each space and privilege, in the
+	 * bits that canonical addresses repeat. fetch_dropped tells of a page whose translation may not be used any
+	 * more, of all with lin ~0, when numbers of spaces are given anew. */
 	u64 salt;
 	void (*fetch_dropped)(void *opaque, u64 lin);
 	void *opaque;
@@ -47,16 +47,17 @@ enum { WALK_R = 1, WALK_W = 2, WALK_X = 4 };
 
 /* What a walk found. */
 struct walk {
-	u64 gpa;		/* of the byte asked for */
-	u64 page_size;		/* 4 KiB, 2 MiB, 4 MiB, 1 GiB */
-	u8 rights;		/* WALK_* that hold for the access mode (user, supervisor, AC) */
+	u64 gpa;       /* of the byte asked for */
+	u64 page_size; /* 4 KiB, 2 MiB, 4 MiB, 1 GiB */
+	u8 rights;     /* WALK_* that hold for the access mode (user, supervisor, AC) */
 	bool global;
 	u8 pat_index;
 };
 
 struct mmu *mmu_new(struct cpu *c, struct mem *m);
 void mmu_free(struct mmu *u);
-/* Fills the memory members of ops: load, store, pin, page, cmpxchg, tlb_page, tlb_flush, mode_changed, phys_read, phys_write. */
+/* Fills the memory members of ops: load, store, pin, page, cmpxchg, tlb_page, tlb_flush, mode_changed, phys_read,
+ * phys_write. */
 void mmu_ops(struct cpu_ops *ops);
 /* Re-reads every register that paging depends on (after a state load or engine switch) and drops all entries. */
 void mmu_reset(struct cpu *c);
@@ -64,8 +65,8 @@ void mmu_reset(struct cpu *c);
 /* Own thread, between instructions, when ATT_EXCL is seen: does what other threads asked for. */
 void mmu_safepoint(struct cpu *c);
 
-/* For fetching code: the host address of the byte at lin (good to the end of its page) with execute rights, and its gpa;
- * or OUT_FAULT with exc set. *host is NULL when the page is not RAM or ROM (fetch from a device window). */
+/* For fetching code: the host address of the byte at lin (good to the end of its page) with execute rights, and its
+ * gpa; or OUT_FAULT with exc set. *host is NULL when the page is not RAM or ROM (fetch from a device window). */
 int mmu_fetch_page(struct cpu *c, u64 lin, const u8 **host, u64 *gpa);
 
 /* The same where the lookaside has it, else false and mmu_fetch_page() decides. For each block entry. */
@@ -107,8 +108,7 @@ static inline u64 device_time_begin(struct cpu *c, enum counter count)
 static inline void device_time_end(struct cpu *c, u64 start)
 {
 	if (start)
-		counter_sampled(c->counters, CNT_DEVICE_NS, CNT_DEVICE_SPREAD, clock_host_ns() - start,
-				DEVICE_SAMPLE);
+		counter_sampled(c->counters, CNT_DEVICE_NS, CNT_DEVICE_SPREAD, clock_host_ns() - start, DEVICE_SAMPLE);
 }
 
 #endif

@@ -7,11 +7,12 @@
  *
  * Tags are linear page | id. Ids 1..ID_MAX are given to (PCID, generation) in rising order, so dropping a space is
  * giving it the next id, and dropping all is raising the floor below which a PCID's id no longer counts. Global
- * translations carry the id `gid` in the second level. In the first level they carry the id of the space that used them,
- * but for the arrays that no user page can be in: data with SMAP in force, the supervisor's fetches under SMEP. These have
- * the id `sid`, which stays when the space changes, so that a kernel whose pages are global finds them warm. If a page that
- * is not global came in, the change gives a new sid; where that happens often, each space has its own (sid is id).
- * When ids run out the arrays are cleared. Id 0 is never given (zeroed arrays are empty), nor 0xfff (TLB_NO_TAG).
+ * translations carry the id `gid` in the second level. In the first level they carry the id of the space that used
+ * them, but for the arrays that no user page can be in: data with SMAP in force, the supervisor's fetches under SMEP.
+ * These have the id `sid`, which stays when the space changes, so that a kernel whose pages are global finds them warm.
+ * If a page that is not global came in, the change gives a new sid; where that happens often, each space has its own
+ * (sid is id). When ids run out the arrays are cleared. Id 0 is never given (zeroed arrays are empty), nor 0xfff
+ * (TLB_NO_TAG).
  *
  * Invariants
  *  1. A first-level entry's rights hold for its array's mode under the current CR0.WP, CR4, EFER: a change of one of
@@ -69,21 +70,21 @@ struct mmu {
 	struct {
 		u64 gpa;
 		unsigned len; /* 0: it was no code */
-	} run; /* what access_page() gave for writing */
+	} run;		      /* what access_page() gave for writing */
 
 	/* the paging mode, as refresh() found it */
 	enum paging paging;
 	bool wp, smep, smap, nxe, pge, pse;
-	bool armed; /* data breakpoints */
+	bool armed;	       /* data breakpoints */
 	atomic_bool map_stale; /* regions or the A20 gate changed */
 	u64 cr0, cr3, cr4, efer, apic_base;
 	u64 rsvd[2][6]; /* reserved bits by PS and level (1 is the PTE) */
 	u32 pf_fetch;	/* PF_I, or 0 where error codes do not tell fetches */
 
 	u16 next_id, floor, gid;
-	u16 id, sid;	/* of the current space; of what only the supervisor can use there, 0: to be given */
-	bool shared;	/* sid serves all spaces */
-	bool local;	/* a translation that is not global stands under sid, though it is shared */
+	u16 id, sid;	 /* of the current space; of what only the supervisor can use there, 0: to be given */
+	bool shared;	 /* sid serves all spaces */
+	bool local;	 /* a translation that is not global stands under sid, though it is shared */
 	unsigned locals; /* how often there was one when the space changed */
 	u16 pcid_id[4096];
 	u64 large2m[(1u << LARGE2M_BITS) / 64], large1g[(1u << LARGE1G_BITS) / 64];

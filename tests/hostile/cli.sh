@@ -39,7 +39,7 @@ refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory 99999999999999999999
 refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory 12Q
 refuse "--cpus" boot --kernel "$TMPDIR/zeroes" --cpus 65
 refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine warp
-refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine kvm
+refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine direct
 refuse "--serial" boot --kernel "$TMPDIR/zeroes" --serial telepathy
 refuse "stdio" boot --kernel "$TMPDIR/zeroes" --serial stdio --serial stdio
 refuse "--nonsense" boot --nonsense

@@ -15,6 +15,7 @@
 #include "base/counter.h"
 #include "cpu/cpuid.h"
 #include "cpu/event.h"
+#include "cpu/lapic.h"
 #include "mem/mem.h"
 #include "mmu/mmu.h"
 
@@ -43,6 +44,7 @@ static inline void world_init(struct world *w, struct mem *m, u64 ram)
 		assert_int_equal(mem_add_ram(w->m, 0, ram, NULL), 0);
 	w->model.phys_bits = 40;
 	w->model.lin_bits = 48;
+	w->model.apic_bus_hz = APIC_BUS_HZ;
 	model_set(&w->model, FEAT_PSE36, true);
 	model_set(&w->model, FEAT_PDPE1GB, true);
 	mmu_ops(&w->ops);

@@ -112,12 +112,14 @@ static void make_leave(struct translate *t, struct emit *e)
 	make_return(e);
 }
 
-static const u8 clobbered[] = { RCX, RDX, RSI, RDI, R8, R9, R10, R11 }; /* by C, of what is in host registers */
-
+/* Those of the guest's registers that are in host registers which C code may change. */
 static void caller_saved(struct emit *e, bool load)
 {
-	for (unsigned k = 0; k < ARRAY_SIZE(clobbered); k++)
-		emit_rm(e, 8, load ? 0x8b : 0x89, host_of[clobbered[k]], guest(clobbered[k]));
+	const u32 clobbered = 1u << H_RCX | 1u << H_RDX | 1u << H_RSI | 1u << H_RDI | 0xfu << H_R8;
+
+	for (unsigned r = 0; r < 16; r++)
+		if (host_of[r] != SLOT && (clobbered >> host_of[r] & 1))
+			emit_rm(e, 8, load ? 0x8b : 0x89, host_of[r], guest(r));
 }
 
 /* Called where a probe missed, with R14 the address, R15 its slot, RAX the tag that it should have. ZF: now it has. An

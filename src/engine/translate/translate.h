@@ -15,8 +15,9 @@
  *     instructions nor links change it; code depends on no linear address. It is made RIP again before the library is
  *     called and before translated code is left.
  *  2. A lookaside probe that misses is followed by a refill, which saves no vector state and changes nothing that the
- *     guest could tell. Before anything that may fault or leave (a lookaside probe, a call of the library), everything that is not in its
- *     host register is in struct cpu, flags included; so an instruction that misses starts over in the library.
+ *     guest could tell. Before anything that may fault or leave (a lookaside probe, a call of the library), everything
+ *that is not in its host register is in struct cpu, flags included; so an instruction that misses starts over in the
+ *library.
  *  3. Code goes on to another block only by a link (same frame; blocks.c unlinks), or by lookup: of the linear address
  *     among the recent jumps (jumps.c), else of the fetch lookaside, the frame address and the key as build_find()
  *     does. A dropped block's code stays in place until everything is emptied, between blocks; its entry leaves.
@@ -39,7 +40,7 @@
 #define CODE_LINKS 256	       /* likewise */
 #define ROW_INSNS 4096	       /* in a row of forward links, one a byte */
 #define MAX_CROSS 8
-#define SLOT 0xff	       /* host_of: the register stays in struct cpu */
+#define SLOT 0xff /* host_of: the register stays in struct cpu */
 
 /* Why translated code came back; lower values are outcomes of the instruction that ended it. */
 enum leave { LEAVE_STOP = 0x100, LEAVE_LOOKUP, LEAVE_LINK, LEAVE_NEXT, LEAVE_GO };
@@ -127,13 +128,13 @@ struct translate {
 	unsigned look;	      /* bytes of a block's first part, the look at attention and count */
 	/* those parts, by their address in rw */
 	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *jump32, *cold, *missing;
-	u8 *refill[2]; /* for reading, for writing */
-	u8 *cross[MAX_CROSS]; /* in hand_over's stead: cross.h */
+	u8 *refill[2];		   /* for reading, for writing */
+	u8 *cross[MAX_CROSS];	   /* in hand_over's stead: cross.h */
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
 	u32 n_links;
 	struct jump jumps[JUMPS];
 	bool jump_page[JUMP_PAGES]; /* is there a jump to a page of that number? */
-	unsigned sample;       /* counts calls of the library towards the next timed one */
+	unsigned sample;	    /* counts calls of the library towards the next timed one */
 	u8 *live_save, *live_load;
 	struct report *report;
 	struct verify *verify; /* or NULL */
