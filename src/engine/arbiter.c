@@ -36,8 +36,11 @@ static const struct engine_ops *choose_auto(const struct arbiter_needs *needs, s
 	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++) {
 		if (needs->counting && engines[n]->timed)
 			continue;
-		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e))
-			return engines[n];
+		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e)) {
+			if (!engines[n]->on_request)
+				return engines[n];
+			err_set(e, "%s", engines[n]->on_request);
+		}
 		if (!passed->text[0])
 			err_set(passed, "not %s: %.360s", engines[n]->name, e->text);
 	}
