@@ -72,7 +72,7 @@ static int add_rules(scmp_filter_ctx f)
 			ret = seccomp_rule_add(f, SCMP_ACT_ALLOW, calls[i], 0);
 	for (unsigned i = 0; i < ARRAY_SIZE(families) && !ret; i++)
 		ret = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
 	if (!ret)
 		ret = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
 				       SCMP_A2(SCMP_CMP_MASKED_EQ, 4 /* PROT_EXEC */, 0));
