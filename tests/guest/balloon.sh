@@ -34,7 +34,8 @@ await() {
 monitor() { echo "$1" | timeout 30 "$DOPPEL" monitor $name | tee "$TMPDIR/answer"; }
 # The host's memory that the machine holds, KiB.
 held() {
-	child=$(pgrep -P $pid 2>/dev/null | head -n 1)
+	child=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+	child=${child%% *}
 	awk '/^RssShmem/ { print $2 }' "/proc/${child:-$pid}/status"
 }
 said() { grep -q "$1" "$TMPDIR/console"; }
