@@ -6,6 +6,8 @@
 
 #include "cpu/insn.h"
 
+#define SYSRET_FLAGS 0x3c7fd7ull /* all that SYSRET loads: not RF, VM, reserved bits */
+
 exec_fn sys_mov_from_cr, sys_mov_to_cr, sys_clts, sys_lmsw, sys_smsw;			/* sys_cr.c */
 exec_fn sys_mov_from_dr, sys_mov_to_dr;							/* sys_dr.c */
 exec_fn sys_invlpg, sys_invpcid, sys_invd;						/* sys_tlb.c */

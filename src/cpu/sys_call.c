@@ -9,8 +9,6 @@
 #include "cpu/segment.h"
 #include "cpu/sys.h"
 
-#define SYSRET_FLAGS 0x3c7fd7ull /* all that SYSRET loads: not RF, VM, reserved bits */
-
 static bool syscall_enabled(const struct cpu *c)
 {
 	if (!(c->efer & EFER_SCE) || !c->d.pe || c->d.vm86)

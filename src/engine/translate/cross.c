@@ -11,8 +11,6 @@
 #include "cpu/sys.h"
 #include "mmu/mmu.h"
 
-#define SYSRET_FLAGS 0x3c7fd7ull
-
 /* Nothing but the instruction itself: no trace, no trap, no level that waits for a change of flags. */
 static bool plain(const struct translate *t, const struct cpu *c)
 {
