@@ -286,6 +286,19 @@ static int set_audit(struct boot_options *o, const char *val, struct err *e)
 	return check_list("--audit", val, known, ARRAY_SIZE(known), e);
 }
 
+/* N[:NS] */
+static int set_switch(struct boot_options *o, const char *name, const char *val, struct err *e)
+{
+	const char *colon = strchr(val, ':');
+	char n[32];
+
+	snprintf(n, sizeof(n), "%.*s", colon ? (int)MIN(colon - val, 31) : 31, val);
+	if (option_u64(name, n, 1, 1ull << 40, &o->vm.switch_every, e))
+		return -1;
+	o->vm.switch_ns = o->vm.switch_every;
+	return colon ? option_u64(name, colon + 1, 1, 1ull << 40, &o->vm.switch_ns, e) : 0;
+}
+
 /* Where an option goes that is kept as it was written; NULL for others. */
 static const char **text_of(struct boot_options *o, int id)
 {
@@ -412,7 +425,7 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case OPT_GDB:
 		return set_gdb(o, name, val, e);
 	case OPT_ENGINE_SWITCH:
-		return option_u64(name, val, 1, 1ull << 40, &o->vm.switch_every, e);
+		return set_switch(o, name, val, e);
 	}
 	return err_set(e, "option --%s is not handled", name);
 }

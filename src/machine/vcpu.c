@@ -45,6 +45,11 @@ enum {
 /* ---- engines ------------------------------------------------------------------------------------------------------
  */
 
+static u64 turn_of(const struct vcpu *v)
+{
+	return v->engine->timed ? v->vm->cfg.switch_ns : v->vm->cfg.switch_every;
+}
+
 static void change_engine(struct vcpu *v)
 {
 	const struct vm_config *cfg = &v->vm->cfg;
@@ -75,7 +80,7 @@ static void change_all(struct vcpu *v)
 		change_engine(w);
 		mmu_reset(w->cpu);
 		w->engine->invalidate(w->cpu, INVALIDATE_ALL, 0);
-		w->switch_left = vm->cfg.switch_every;
+		w->switch_left = turn_of(w);
 		vcpu_post(w, ATT_KICK);
 	}
 	pthread_mutex_unlock(&vm->lock);
@@ -88,7 +93,7 @@ static int attach_engines(struct vcpu *v, struct err *e)
 	const struct vm_config *cfg = &v->vm->cfg;
 
 	v->engine = cfg->engine;
-	v->switch_left = cfg->switch_every;
+	v->switch_left = turn_of(v);
 	if (v->engine->attach(v->cpu, v->vm->mem, e))
 		return -1;
 	if (!cfg->other_engine)
@@ -122,6 +127,12 @@ void vcpu_invalidate_all(struct vcpu *v)
 	change_engine(v);
 }
 
+/* What a run came to, in what the engine counts. */
+static u64 progress(const struct vcpu *v)
+{
+	return v->engine->timed ? clock_host_ns() : v->cpu->icount + v->cpu->unretired;
+}
+
 enum engine_exit vcpu_run(struct vcpu *v, u64 budget)
 {
 	struct cpu *c = v->cpu;
@@ -130,12 +141,10 @@ enum engine_exit vcpu_run(struct vcpu *v, u64 budget)
 	if (!v->vm->cfg.other_engine)
 		return v->engine->run(c, budget);
 	for (u64 left = budget ? budget : ~0ull;;) {
-		u64 before = c->icount + c->unretired, used;
+		u64 before = progress(v), used;
 
 		why = v->engine->run(c, MIN(left, v->switch_left));
-		used = c->icount + c->unretired - before;
-		if (v->engine->timed && why == EXIT_BUDGET)
-			used = v->switch_left;
+		used = progress(v) - before;
 		left -= MIN(used, left);
 		v->switch_left -= MIN(used, v->switch_left);
 		if (!v->switch_left) {
@@ -144,7 +153,7 @@ enum engine_exit vcpu_run(struct vcpu *v, u64 budget)
 			else
 				change_engine(v);
 			counter_inc(&v->counters, CNT_ENGINE_SWITCHES);
-			v->switch_left = v->vm->cfg.switch_every;
+			v->switch_left = turn_of(v);
 		}
 		if (why != EXIT_BUDGET || !left)
 			return why;

@@ -47,6 +47,7 @@ struct vm_config {
 	struct engine_options engine_options;
 	const struct engine_ops *other_engine;	/* takes turns with it, or NULL */
 	u64 switch_every;		/* ... every so many instructions */
+	u64 switch_ns;			/* ... or nanoseconds, if the engine is timed */
 	bool deterministic;		/* det.h: one thread, time by instructions */
 	struct inputs *inputs;		/* of a deterministic run: recorded or replayed; or NULL */
 	const struct vm *lead;		/* lockstep: the machine that makes each turn before this one; or NULL */
@@ -88,7 +89,7 @@ struct vcpu {
 	pthread_t thread;
 	const struct engine_ops *engine;	/* cfg.engine, or cfg.other_engine in its turn */
 	void *other_engine;		/* the private state of the engine whose turn it is not */
-	u64 switch_left;		/* instructions to the next change */
+	u64 switch_left;		/* instructions or nanoseconds to the next change */
 	bool started;
 	u64 cpu_ns;			/* the thread's CPU time, once it has ended */
 	bool running;			/* in engine->run(); vm->park */
