@@ -136,6 +136,23 @@ static int set_net(struct boot_options *o, const char *val, struct err *e)
 	return 0;
 }
 
+static int add_share(struct boot_options *o, const char *val, struct err *e)
+{
+	struct vm_config *vm = &o->vm;
+
+	if (vm->nr_shares == VM_SHARES_MAX)
+		return err_set(e, "--share '%.100s' is one too many: the machine has %d shared directories", val,
+			       VM_SHARES_MAX);
+	if (share_parse(&vm->share[vm->nr_shares], val, e))
+		return -1;
+	for (unsigned i = 0; i < vm->nr_shares; i++)
+		if (!strcmp(vm->share[i].tag, vm->share[vm->nr_shares].tag))
+			return err_set(e, "--share '%.100s': the tag '%s' is another one's: give DIR:TAG", val,
+				       vm->share[i].tag);
+	vm->nr_shares++;
+	return 0;
+}
+
 /* -p may stand before --net: forwards are kept apart until all options are there. */
 static int give_forwards(struct boot_options *o, struct err *e)
 {
@@ -386,6 +403,8 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		return set_net(o, val, e);
 	case OPT_PUBLISH:
 		return net_parse_forward(&o->forwards, val, e);
+	case OPT_SHARE:
+		return add_share(o, val, e);
 	case OPT_VIRTIO_CONSOLE:
 		return set_virtio_console(o, name, val, e);
 	case OPT_RNG:

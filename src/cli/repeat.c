@@ -18,6 +18,11 @@ int repeat_check(const struct boot_options *o, struct err *e)
 	if ((o->record || o->replay || o->lockstep) && o->vm.nr_nets)
 		return err_set(e, "%s and --net do not go together: what a network brings is not recorded",
 			       o->lockstep ? "--lockstep" : what);
+	if ((o->record || o->replay || o->lockstep) && o->vm.nr_shares)
+		return err_set(e, "%s and --share do not go together: what lies in a directory is not recorded",
+			       o->lockstep ? "--lockstep" : what);
+	if (o->load && o->vm.nr_shares)
+		return err_set(e, "--load and --share do not go together: a snapshot has no shared directories");
 	if ((o->record || o->replay || o->lockstep) && o->gdb_port)
 		return err_set(e, "%s and --gdb do not go together in this version", o->lockstep ? "--lockstep" : what);
 	return 0;

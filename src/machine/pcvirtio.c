@@ -31,11 +31,19 @@ int pc_virtio_init(struct pc_virtio *v, const struct virtio_board *board, const 
 		if (!v->net[i])
 			return -1;
 	}
+	for (unsigned i = 0; i < cfg->n_shares; i++) {
+		b.devfn = PCI_DEVFN(PC_SHARE_SLOT + i, 0);
+		v->share[i] = virtio_fs_new(&b, cfg->share[i], e);
+		if (!v->share[i])
+			return -1;
+	}
 	return 0;
 }
 
 void pc_virtio_deinit(struct pc_virtio *v)
 {
+	for (unsigned i = 0; i < PC_SHARES_MAX; i++)
+		virtio_fs_free(v->share[i]);
 	for (unsigned i = 0; i < PC_NETS_MAX; i++)
 		virtio_net_free(v->net[i]);
 	for (unsigned i = 0; i < PC_DISKS_MAX; i++)
@@ -57,8 +65,11 @@ int pc_virtio_each_state(struct pc_virtio *v, state_fn *fn, void *opaque)
 	for (unsigned i = 0; i < PC_NETS_MAX; i++)
 		if (v->net[i] && virtio_net_each_state(v->net[i], i, fn, opaque))
 			return -1;
+	for (unsigned i = 0; i < PC_SHARES_MAX; i++)
+		if (v->share[i] && virtio_fs_each_state(v->share[i], i, fn, opaque))
+			return -1;
 	return 0;
 }
 
 _Static_assert(FIRST_SLOT + 3 == PC_DISK_SLOT, "rng, balloon and console stand before the disks");
-_Static_assert(PC_NET_SLOT + PC_NETS_MAX <= PCI_SLOTS, "every device finds a slot");
+_Static_assert(PC_SHARE_SLOT + PC_SHARES_MAX <= PCI_SLOTS, "every device finds a slot");

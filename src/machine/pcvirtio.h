@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The board's virtio devices, in the PCI slots from 2 on: entropy, balloon, console, the disks, then the network cards.
+ * The board's virtio devices, in the PCI slots from 2 on: entropy, balloon, console, the disks, then the network cards and
+ * the shared directories.
  * Machine lock.
  */
 #ifndef MACHINE_PCVIRTIO_H
@@ -8,6 +9,7 @@
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/console.h"
+#include "dev/virtio/fs.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rng.h"
 
@@ -15,6 +17,8 @@
 #define PC_DISK_SLOT 5 /* of the first disk; the others follow */
 #define PC_NETS_MAX 4
 #define PC_NET_SLOT (PC_DISK_SLOT + PC_DISKS_MAX) /* of the first network card */
+#define PC_SHARES_MAX 7
+#define PC_SHARE_SLOT (PC_NET_SLOT + PC_NETS_MAX) /* of the first shared directory */
 
 struct pc_virtio_config {
 	struct inputs *inputs; /* where entropy comes from */
@@ -33,6 +37,8 @@ struct pc_virtio_config {
 		struct net *net;
 		const u8 *mac;
 	} net[PC_NETS_MAX];
+	unsigned n_shares;
+	struct share *share[PC_SHARES_MAX];
 };
 
 struct pc_virtio {
@@ -41,6 +47,7 @@ struct pc_virtio {
 	struct virtio_console *console;
 	struct virtio_blk *disk[PC_DISKS_MAX];
 	struct virtio_net *net[PC_NETS_MAX];
+	struct virtio_fs *share[PC_SHARES_MAX];
 };
 
 /* board->devfn is chosen here. */

@@ -182,6 +182,17 @@ static int vm_add_nets(struct vm *vm, struct err *e)
 	return 0;
 }
 
+/* The same. */
+static int vm_add_shares(struct vm *vm, struct err *e)
+{
+	for (unsigned i = 0; i < vm->cfg.nr_shares; i++) {
+		vm->share[i] = share_new(&vm->cfg.share[i], vm->loop, e);
+		if (!vm->share[i])
+			return -1;
+	}
+	return 0;
+}
+
 static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
 {
 	const struct vm_config *cfg = &vm->cfg;
@@ -207,6 +218,9 @@ static void vm_give_virtio(struct vm *vm, struct pc_virtio_config *v)
 		v->net[i].net = vm->net[i];
 		v->net[i].mac = cfg->net[i].mac;
 	}
+	v->n_shares = cfg->nr_shares;
+	for (unsigned i = 0; i < cfg->nr_shares; i++)
+		v->share[i] = vm->share[i];
 }
 
 static int vm_add_board(struct vm *vm, struct err *e)
@@ -324,7 +338,7 @@ static int vm_build(struct vm *vm, struct err *e)
 	if (vm_make_model(vm, e))
 		return -1;
 	vm->loop = loop_new(e);
-	if (!vm->loop || vm_add_nets(vm, e))
+	if (!vm->loop || vm_add_nets(vm, e) || vm_add_shares(vm, e))
 		return -1;
 	vm->mem = mem_new(e);
 	if (!vm->mem)
@@ -375,6 +389,8 @@ void vm_free(struct vm *vm)
 		block_free(vm->disk[i]);
 	for (unsigned i = 0; i < VM_NETS_MAX; i++)
 		net_free(vm->net[i]);
+	for (unsigned i = 0; i < VM_SHARES_MAX; i++)
+		share_free(vm->share[i]);
 	for (unsigned i = 0; i < vm->nr_vcpus; i++)
 		vcpu_free(vm->vcpu[i]);
 	if (vm->engine_machine)

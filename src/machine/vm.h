@@ -26,12 +26,14 @@
 #include "cpu/cpuid.h"
 #include "engine/engine.h"
 #include "net/net.h"
+#include "share/share.h"
 
 #define VM_CPUS_MAX 64
 #define VM_SERIAL_MAX 4
 #define VM_DISKS_MAX 16
 #define VM_PORTS_MAX 8
 #define VM_NETS_MAX 4
+#define VM_SHARES_MAX 7
 
 enum vm_status { VM_STATUS_TRIPLE_FAULT = 124, VM_STATUS_FAILURE = 125 };
 
@@ -66,6 +68,8 @@ struct vm_config {
 	unsigned nr_ports;
 	struct net_spec net[VM_NETS_MAX];
 	unsigned nr_nets;
+	struct share_spec share[VM_SHARES_MAX];
+	unsigned nr_shares;
 	bool rng, balloon;
 	u64 balloon_target;		/* bytes the guest is asked to give back */
 	bool loaded;			/* state comes from a snapshot: boot.kernel may be NULL, then a reset is the end */
@@ -131,6 +135,7 @@ struct vm {
 	struct chardev *serial[VM_SERIAL_MAX], *debugcon, *port[VM_PORTS_MAX];
 	struct block *disk[VM_DISKS_MAX];
 	struct net *net[VM_NETS_MAX];
+	struct share *share[VM_SHARES_MAX];
 	/* Threads for disks that wait; NULL without disks. They go on while vCPUs are held: after vm_pause(), and without
 	 * the machine lock, block_pool_drain() waits until no request is under way. */
 	struct block_pool *disk_pool;

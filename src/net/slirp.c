@@ -8,13 +8,13 @@
 #include <errno.h>
 #include <poll.h>
 #include <slirp/libslirp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "net/confine.h"
 #include "net/csum.h"
 #include "net/egress.h"
@@ -287,9 +287,7 @@ void slirp_process(const struct net_spec *s, u16 mtu, int fd)
 		k->fd = fd;
 	}
 	ok = k && !begin(k, mtu, &e);
-	if (ok)
-		snprintf(e.text, sizeof(e.text), "ok");
-	if (send(fd, e.text, strlen(e.text), MSG_NOSIGNAL) < 0 || !ok)
+	if (child_say_ready(fd, &e, ok) || !ok)
 		_exit(1);
 	for (;;)
 		turn(k);

@@ -158,6 +158,10 @@ int snap_save(struct vm *vm, const char *path, struct err *e)
 
 	if (vm->cfg.deterministic)
 		return err_set(e, "a run that is recorded or replayed cannot be saved");
+	if (vm->cfg.nr_shares)
+		return err_set(e,
+			       "a machine with --share cannot be saved: what its guest has open is known to the file "
+			       "server only");
 	if (!stat(path, &st) && !S_ISREG(st.st_mode))
 		return err_set(e, "'%.200s' is not a file to save to", path);
 	if ((size_t)snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= sizeof(temporary))

@@ -33,7 +33,7 @@ enum virtio_feature {
 	VIRTIO_F_RING_RESET = 40,
 };
 
-enum virtio_type { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4, VIRTIO_BALLOON = 5 };
+enum virtio_type { VIRTIO_NET = 1, VIRTIO_BLK = 2, VIRTIO_CONSOLE = 3, VIRTIO_RNG = 4, VIRTIO_BALLOON = 5, VIRTIO_FS = 26 };
 
 struct virtio_dev;
 

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Files that are open, and their bytes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/file.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "share/fs.h"
+
+#define COPY_MAX (8u << 20) /* at once: others wait */
+
+static struct handle *handle_of(struct fs *f, const struct request *r, u64 id)
+{
+	struct handle *h = handle_find(f, id, false);
+
+	return h && h->node->id == r->h.nodeid ? h : NULL;
+}
+
+/* What of a guest's flags is for the host's open(2). Where the guest writes back what it has cached it reads, too, and
+ * knows where the end is. */
+int file_flags(const struct fs *f, u32 flags)
+{
+	int keep = (int)flags & (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC | O_NOATIME), mode = keep & O_ACCMODE;
+
+	if ((mode == O_WRONLY && (f->flags & FUSE_WRITEBACK_CACHE)) || mode == O_ACCMODE ||
+	    ((keep & O_TRUNC) && mode == O_RDONLY))
+		keep = (keep & ~O_ACCMODE) | O_RDWR;
+	return keep;
+}
+
+/* The descriptor becomes the handle's, or is closed. */
+int file_reply_open(struct fs *f, struct request *r, struct node *n, int fd, const struct statx *st,
+		    struct fuse_open_out *o)
+{
+	struct handle *h = handle_new(f, n, fd, false);
+	bool same = attr_same(n, st);
+
+	(void)r;
+	*o = (struct fuse_open_out){ 0 };
+	if (!h) {
+		close(fd);
+		return -ENOMEM;
+	}
+	o->fh = h->id;
+	if (f->spec->cache == SHARE_CACHE_NONE)
+		o->open_flags = FOPEN_DIRECT_IO;
+	else if (same || f->spec->cache == SHARE_CACHE_ALWAYS)
+		o->open_flags = FOPEN_KEEP_CACHE;
+	return 0;
+}
+
+int fs_open(struct fs *f, struct request *r)
+{
+	const struct fuse_open_in *in = fs_arg(r, sizeof(*in));
+	struct node *n = node_find(f, r->h.nodeid);
+	struct fuse_open_out o;
+	struct statx st;
+	int flags, fd, ret;
+
+	if (!n || !in)
+		return n ? -EINVAL : -ENOENT;
+	flags = file_flags(f, in->flags);
+	if (f->spec->readonly && ((in->flags & O_ACCMODE) != O_RDONLY || (in->flags & O_TRUNC)))
+		return -EROFS;
+	if (n->type != S_IFREG)
+		return n->type == S_IFDIR ? -EISDIR : -ENXIO;
+	fd = node_open(f, n, flags);
+	if (fd == -EACCES && (flags & O_ACCMODE) == O_RDWR && (in->flags & O_ACCMODE) == O_WRONLY)
+		fd = node_open(f, n, (flags & ~O_ACCMODE) | O_WRONLY);
+	ret = fd < 0 ? fd : stat_fd(fd, &st);
+	if (!ret)
+		ret = file_reply_open(f, r, n, fd, &st, &o);
+	else if (fd >= 0)
+		close(fd);
+	return ret ? ret : fs_reply(r, &o, sizeof(o));
+}
+
+int fs_release(struct fs *f, struct request *r)
+{
+	const struct fuse_release_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+
+	if (h)
+		handle_free(f, h);
+	return 0;
+}
+
+int fs_read(struct fs *f, struct request *r)
+{
+	const struct fuse_read_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+	ssize_t n;
+
+	if (!h)
+		return -EBADF;
+	n = pread(h->fd, r->data, MIN(in->size, r->room), (off_t)in->offset);
+	return n < 0 ? -errno : (int)n;
+}
+
+int fs_write(struct fs *f, struct request *r)
+{
+	const struct fuse_write_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+	struct fuse_write_out o = { 0 };
+	struct iovec v;
+	ssize_t n;
+
+	if (!h)
+		return -EBADF;
+	if (in->size > r->payload_len)
+		return -EINVAL;
+	v = (struct iovec){ (void *)(uintptr_t)r->payload, in->size };
+	/* The guest can change this flag of an open file. */
+	if ((in->flags & O_APPEND) && !(f->flags & FUSE_WRITEBACK_CACHE))
+		n = pwritev2(h->fd, &v, 1, (off_t)in->offset, RWF_APPEND);
+	else
+		n = pwritev(h->fd, &v, 1, (off_t)in->offset);
+	if (n < 0)
+		return -errno;
+	o.size = (u32)n;
+	return fs_reply(r, &o, sizeof(o));
+}
+
+int fs_fsync(struct fs *f, struct request *r)
+{
+	const struct fuse_fsync_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+
+	if (!h)
+		return -EBADF;
+	return (in->fsync_flags & FUSE_FSYNC_FDATASYNC ? fdatasync(h->fd) : fsync(h->fd)) ? -errno : 0;
+}
+
+/* Nothing is kept back here; with locks those of the one that closes go. */
+int fs_flush(struct fs *f, struct request *r)
+{
+	const struct fuse_flush_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+	struct flock l = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	if (!f->spec->locks)
+		return -ENOSYS;
+	if (!h)
+		return -EBADF;
+	return fcntl(h->fd, F_OFD_SETLK, &l) ? -errno : 0;
+}
+
+int fs_fallocate(struct fs *f, struct request *r)
+{
+	const struct fuse_fallocate_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+
+	if (!h)
+		return -EBADF;
+	return fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) ? -errno : 0;
+}
+
+int fs_lseek(struct fs *f, struct request *r)
+{
+	const struct fuse_lseek_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+	struct fuse_lseek_out o = { 0 };
+	off_t at;
+
+	if (!h)
+		return -EBADF;
+	if (in->whence != SEEK_DATA && in->whence != SEEK_HOLE)
+		return -EINVAL;
+	at = lseek(h->fd, (off_t)in->offset, (int)in->whence);
+	if (at < 0)
+		return -errno;
+	o.offset = (u64)at;
+	return fs_reply(r, &o, sizeof(o));
+}
+
+int fs_copy(struct fs *f, struct request *r)
+{
+	const struct fuse_copy_file_range_in *in = fs_arg(r, sizeof(*in));
+	struct handle *from = in ? handle_of(f, r, in->fh_in) : NULL,
+		      *to = in ? handle_find(f, in->fh_out, false) : NULL;
+	struct fuse_write_out o = { 0 };
+	off_t off_in, off_out;
+	ssize_t n;
+
+	if (!from || !to)
+		return -EBADF;
+	off_in = (off_t)in->off_in;
+	off_out = (off_t)in->off_out;
+	n = copy_file_range(from->fd, &off_in, to->fd, &off_out, MIN(in->len, COPY_MAX), 0);
+	if (n < 0)
+		return -errno;
+	o.size = (u32)n;
+	return fs_reply(r, &o, sizeof(o));
+}
+
+int fs_syncfs(struct fs *f, struct request *r)
+{
+	int fd = openat(f->root->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
+
+	(void)r;
+	if (fd < 0)
+		return -errno;
+	ret = syncfs(fd) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* ---- locks ---------------------------------------------------------------------------------------------------------
+ * Those of a handle: two processes of the guest have two, and two openings of one process also.
+ */
+
+static struct flock lock_of(const struct fuse_file_lock *l)
+{
+	return (struct flock){ .l_type = (short)l->type,
+			       .l_whence = SEEK_SET,
+			       .l_start = (off_t)l->start,
+			       .l_len = l->end >= INT64_MAX ? 0 : (off_t)(l->end - l->start + 1) };
+}
+
+static bool lock_ok(const struct fuse_file_lock *l)
+{
+	return (l->type == F_RDLCK || l->type == F_WRLCK || l->type == F_UNLCK) && l->start <= l->end &&
+	       l->start <= INT64_MAX;
+}
+
+int fs_getlk(struct fs *f, struct request *r)
+{
+	const struct fuse_lk_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+	struct fuse_lk_out o = { 0 };
+	struct flock l;
+
+	if (!f->spec->locks)
+		return -ENOSYS;
+	if (!h || !lock_ok(&in->lk))
+		return h ? -EINVAL : -EBADF;
+	l = lock_of(&in->lk);
+	if (fcntl(h->fd, F_OFD_GETLK, &l))
+		return -errno;
+	o.lk.type = (u32)l.l_type;
+	o.lk.start = (u64)l.l_start;
+	o.lk.end = l.l_len ? (u64)(l.l_start + l.l_len - 1) : INT64_MAX;
+	return fs_reply(r, &o, sizeof(o));
+}
+
+int fs_setlk(struct fs *f, struct request *r)
+{
+	static const int whole[] = { [F_RDLCK] = LOCK_SH, [F_WRLCK] = LOCK_EX, [F_UNLCK] = LOCK_UN };
+	const struct fuse_lk_in *in = fs_arg(r, sizeof(*in));
+	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
+	struct flock l;
+
+	if (!f->spec->locks)
+		return -ENOSYS;
+	if (!h || !lock_ok(&in->lk))
+		return h ? -EINVAL : -EBADF;
+	l = lock_of(&in->lk);
+	if (in->lk_flags & FUSE_LK_FLOCK)
+		return flock(h->fd, whole[in->lk.type] | LOCK_NB) ? -errno : 0;
+	return fcntl(h->fd, F_OFD_SETLK, &l) ? -errno : 0;
+}
