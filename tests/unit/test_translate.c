@@ -125,6 +125,8 @@ struct program {
 	u8 byte[CODE_BYTES];
 	unsigned n;
 	bool long64, vector;
+	bool focused; /* most operands are near each other by one register */
+	u8 focus;
 	u64 segments; /* the generator's state for these */
 };
 
@@ -140,12 +142,25 @@ static void put_n(struct program *p, u64 v, unsigned n)
 		put8(p, v >> (8 * k));
 }
 
+/* An operand near the others of a focused program. */
+static void put_near(struct program *p, unsigned r)
+{
+	put8(p, 0x40 | r << 3 | p->focus);
+	if (p->focus == 4)
+		put8(p, 0x24);
+	put8(p, chance(80) ? rnd() % 48 : rnd());
+}
+
 /* Displacements stay small, so that bases that point at data still do. */
 static void put_modrm(struct program *p, int ext)
 {
 	unsigned mod = (unsigned)(rnd() & 3), rm = (unsigned)(rnd() & 7);
 	unsigned r = ext < 0 ? (unsigned)(rnd() & 7) : (unsigned)ext;
 
+	if (p->focused && chance(60)) {
+		put_near(p, r);
+		return;
+	}
 	put8(p, mod << 6 | r << 3 | rm);
 	if (mod == 3)
 		return;
@@ -322,6 +337,10 @@ static void put_vmodrm(struct program *p, const struct vshape *s)
 	unsigned r = s->ext < 0 ? (unsigned)(rnd() & 7) : (unsigned)s->ext, rm = (unsigned)(rnd() & 7);
 	unsigned mod = s->reg_only ? 3 : (unsigned)(rnd() & 3);
 
+	if (mod != 3 && p->focused && chance(60)) {
+		put_near(p, r);
+		return;
+	}
 	if (mod == 3 || rm == 4 || (mod == 0 && rm == 5)) {
 		put8(p, 0xc0 | r << 3 | rm);
 		return;
@@ -410,6 +429,8 @@ static void make_program(struct program *p)
 	p->n = 0;
 	p->long64 = chance(60);
 	p->segments = rnd() | 1;
+	p->focused = chance(40);
+	p->focus = rnd() & 7;
 	while (n--)
 		if (p->vector && chance(75))
 			put_vector(p);

@@ -54,6 +54,7 @@ static void emit_memory(struct emit *e, unsigned r, struct opnd m)
 
 void emit_rm(struct emit *e, unsigned size, unsigned op, unsigned r, struct opnd rm)
 {
+	e->r14 += r == H_R14 || (rm.is_reg && rm.base == H_R14);
 	emit_prefixes(e, size, op, r, rm);
 	if (rm.is_reg)
 		emit8(e, 0xc0 | (r & 7) << 3 | (rm.base & 7u));
@@ -63,6 +64,7 @@ void emit_rm(struct emit *e, unsigned size, unsigned op, unsigned r, struct opnd
 
 void emit_mov_imm(struct emit *e, unsigned r, u64 v)
 {
+	e->r14 += r == H_R14;
 	if (v >> 32 == 0) {
 		if (r & 8)
 			emit8(e, 0x41);

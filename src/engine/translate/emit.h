@@ -31,6 +31,7 @@ enum host_reg {
 
 struct emit {
 	u8 *p;
+	unsigned r14; /* counts instructions that may have changed R14 */
 };
 
 struct opnd {

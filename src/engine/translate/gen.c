@@ -46,6 +46,7 @@ void gen_cold_if(struct gen *g, unsigned cc)
 
 void gen_call_thunk(struct gen *g, const u8 *to)
 {
+	g->e.r14++;
 	emit8(&g->e, 0xe8);
 	g->e.p += 4;
 	emit_patch(g->e.p - 4, to);
@@ -66,6 +67,7 @@ static void gen_call(struct gen *g)
 {
 	gen_flags_save(g);
 	gen_x87_flush(g);
+	gen_share_drop(g);
 	emit_call(g, g->k, g->next, g->bias);
 	g->live = 0;
 	g->flags = FLAGS_MEM;
@@ -108,8 +110,9 @@ static void gen_insn(struct gen *g)
 		g->flags = FLAGS_MEM;
 	}
 	for (; n < g->n_cold && !g->ended && !(i->flags & INSN_END); n++) {
-		if (g->cold[n].load)
+		if (g->cold[n].load || g->cold[n].wide)
 			continue;
+		g->cold[n].leave = gen_share_pending(g);
 		g->cold[n].back = g->e.p;
 		g->cold[n].live = (u8)g->live;
 		g->cold[n].host_flags = g->flags != FLAGS_MEM;
@@ -123,19 +126,64 @@ static void gen_leave_behind(struct gen *g, unsigned k)
 	gen_lookup(g);
 }
 
+/* On from behind instruction k by a link. */
+static void gen_leave_for_next(struct gen *g, unsigned k, unsigned off)
+{
+	g->k = k;
+	g->next = off;
+	g->flags = FLAGS_MEM;
+	gen_fall_through(g, k + 1);
+}
+
+/* The instruction again, sharing nothing, then on by a link. */
+static void gen_alone(struct gen *g, const struct cold *c)
+{
+	unsigned n = g->n_cold, k = c->k, off = c->off;
+
+	g->alone = true;
+	g->i = g->insn[k];
+	g->k = k;
+	g->next = off;
+	g->live = c->live;
+	g->x87 = c->x87;
+	g->flags = FLAGS_MEM;
+	g->ended = g->more = false;
+	if (!gen_inline(g))
+		gen_call(g);
+	for (; n < g->n_cold; n++)
+		g->cold[n].leave = !g->cold[n].load && !(g->i->flags & INSN_END);
+	if (g->ended)
+		return;
+	gen_flags_save(g);
+	gen_x87_flush(g);
+	gen_leave_for_next(g, k, off);
+}
+
+/* A lookaside miss: the tag in RAX is not in the slot R15. Goes on if it is there afterwards. */
+static void gen_refill(struct gen *g, const struct cold *c)
+{
+	bool write = c->refill == 2 && !c->upgrade;
+
+	gen_call_thunk(g, g->t->refill[write]);
+	if (c->upgrade)
+		emit_rm(&g->e, 8, 0x3b, H_RAX, mem(H_R15, offsetof(struct tlbe, w)));
+	emit_jump(&g->e, CC_E, c->probed);
+}
+
 static void gen_cold(struct gen *g, const struct cold *c)
 {
 	emit_patch(c->from, g->e.p);
 	if (c->refill) {
-		gen_call_thunk(g, g->t->refill[c->refill - 1]);
-		emit_jump(&g->e, CC_E, c->probed);
+		gen_refill(g, c);
 	}
 	if (c->load) {
 		gen_live_load(g, c->load);
 		emit_jump(&g->e, CC_E, c->back);
 	}
-	if (c->window)
-		gen_window_miss(g, c);
+	if (c->wide) {
+		gen_alone(g, c);
+		return;
+	}
 	gen_x87_pointers(g, &c->x87, c->bias);
 	emit_call(g, c->k, c->off, c->bias);
 	if (c->load) {
@@ -150,6 +198,11 @@ static void gen_cold(struct gen *g, const struct cold *c)
 		gen_leave_behind(g, c->k);
 		emit_patch(loaded, g->e.p);
 	}
+	if (c->leave) {
+		emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)(c->off - c->bias));
+		gen_leave_for_next(g, c->k, c->off);
+		return;
+	}
 	if (!c->back) {
 		gen_count(g, c->k + 1);
 		gen_lookup(g);
@@ -162,10 +215,10 @@ static void gen_cold(struct gen *g, const struct cold *c)
 }
 
 /* The block that begins behind m's last instruction, if code can go on with it there. */
-static const struct block *following(const struct gen *g, const struct block *m)
+static const struct block *following(const struct gen *g, const struct block *m, unsigned k, unsigned next)
 {
 	const struct insn *last = &m->insn[m->n - 1];
-	u64 gpa = g->b->gpa + g->next;
+	u64 gpa = g->b->gpa + next;
 	const struct block *n;
 
 	if (!gen_opt(g, OPT_SUPER) || !gen_flat(g) || (gpa ^ g->b->gpa) >> PAGE_SHIFT ||
@@ -173,25 +226,37 @@ static const struct block *following(const struct gen *g, const struct block *m)
 		return NULL;
 	/* behind STI the interpreter steps, so that there may be no block yet */
 	n = gen_is_sti(g, last) ? build_behind(&g->t->in, gpa) : blocks_find(&g->t->in, gpa, g->b->key);
-	return n && n->n && g->k + n->n < CODE_INSNS ? n : NULL;
+	return n && n->n && k + n->n <= CODE_INSNS ? n : NULL;
 }
 
-/* Instructions of m; the block that the code goes on with or NULL. */
-static const struct block *gen_member(struct gen *g, const struct block *m)
+/* Which blocks the code consists of, and what is known of their instructions beforehand. */
+static void gen_members(struct gen *g)
 {
-	const struct block *then = NULL;
+	const struct block *m = g->b;
+	unsigned next = 0;
 
+	while (m) {
+		g->member[g->n_members++] = m;
+		for (unsigned n = 0; n < m->n; n++) {
+			g->insn[g->n_insns++] = &m->insn[n];
+			next += m->insn[n].len;
+		}
+		m = following(g, m, g->n_insns, next);
+	}
+	gen_plan(g, g->n_insns);
+}
+
+/* Instructions of m; more: the code goes on with another block. */
+static void gen_member(struct gen *g, const struct block *m, bool more)
+{
 	g->end = m->insn + m->n;
 	for (const struct insn *i = m->insn; i < g->end; i++, g->k++) {
-		g->i = g->insn[g->k] = i;
-		g->at[g->k] = g->e.p;
+		g->i = i;
+		g->host[g->k] = g->e.p;
 		g->next += i->len;
-		if (i == &m->insn[m->n - 1])
-			then = following(g, m);
-		g->more = then;
+		g->more = more && i == g->end - 1;
 		gen_insn(g);
 	}
-	return then;
 }
 
 /* The head is in front of code. */
@@ -225,7 +290,6 @@ static u8 *gen_gone(struct gen *g)
 void gen_block(struct translate *t, struct block *b)
 {
 	struct gen g = { .t = t, .b = b, .flags = FLAGS_MEM, .first_link = t->n_links };
-	const struct block *m = b;
 	u8 *gone, *code;
 
 	g.bias = -(unsigned)(b->gpa & (PAGE_SIZE - 1));
@@ -234,16 +298,17 @@ void gen_block(struct translate *t, struct block *b)
 	t->used_cold = (size_t)(g.e.p - t->rw);
 	g.e.p = code = t->rw + ALIGN_UP(t->used + sizeof(struct code_head), (size_t)16);
 	thunks_look(&g.e, gone);
-	while (m)
-		m = gen_member(&g, m);
+	gen_members(&g);
+	for (unsigned n = 0; n < g.n_members; n++)
+		gen_member(&g, g.member[n], n + 1 < g.n_members);
 	if (!g.ended) {
 		gen_x87_flush(&g);
 		gen_fall_through(&g, g.k);
 	}
 	b->cover = (u16)g.next;
-	g.at[g.k] = g.e.p;
+	g.host[g.k] = g.e.p;
 	gen_arms(&g);
-	report_block(t->report, b, g.at, code, g.e.p);
+	report_block(t->report, b, g.host, code, g.e.p);
 	t->used = ALIGN_UP((size_t)(g.e.p - t->rw), (size_t)16);
 	g.e.p = t->rw + t->used_cold;
 	for (unsigned n = 0; n < g.n_cold; n++)

@@ -29,9 +29,32 @@ struct cold {
 	struct x87_last x87;
 	bool host_flags; /* at `back`, EFLAGS holds the flags */
 	unsigned off, bias;
-	bool window, write; /* goes to the soft TLB first, for an access of size bytes, and comes back to `filled` */
-	u8 n, size;
-	u8 *filled;
+	bool wide;    /* more was probed than is accessed: the instruction is repeated by itself, and the code left */
+	bool upgrade; /* a right to write was probed for what is read: refilled for reading */
+	bool leave;   /* the code does not go on behind it, since it relies on what was probed before the library ran */
+};
+
+/* Where a memory operand lies (gen_plan.c). Two whose fields but the last three are equal lie as far from each other as
+ * their offsets tell. */
+struct place {
+	u32 base, index; /* symbols */
+	u8 scale, seg, asz;
+	bool known;
+	s64 off;
+	u8 size; /* likely */
+	bool write;
+};
+
+enum { PLACE_EXPLICIT, PLACE_STACK, PLACES };
+
+/* A page that was probed for accesses to [lo, hi) of a place; the host address of `origin` is in the frame
+ * (gen_share.c). */
+struct group {
+	bool used, write;
+	struct place at;
+	s64 lo, hi, origin;
+	unsigned last; /* the last instruction that may use it */
+	unsigned held; /* R14 still has the address as long as e.r14 is this */
 };
 
 /* What a conditional branch that is taken goes on with, behind the code of those that are not. */
@@ -44,7 +67,7 @@ struct arm {
 };
 
 #define CODE_INSNS 64 /* in the code of a block and of what follows it */
-#define MAX_COLD (4 * CODE_INSNS)
+#define MAX_COLD (8 * CODE_INSNS)
 
 struct gen {
 	struct translate *t;
@@ -62,15 +85,16 @@ struct gen {
 	unsigned first_link, n_arms;
 	struct arm arm[CODE_INSNS];
 	const struct insn *insn[CODE_INSNS];
-	u8 *at[CODE_INSNS + 1]; /* where their code begins, and the rarely taken paths behind the last one */
-	const struct insn *end; /* behind the last one of the block that is being translated */
-	u32 place;		/* what memory operand R14 comes from: KEY_*, 0 none that could be told again */
-	s32 disp;		/* its displacement */
-	struct {
-		u32 place;
-		s32 disp;
-	} window[WINDOWS]; /* what they were last filled by; a guess that saves time if right */
-	unsigned next_window;
+	unsigned n_insns;
+	u8 *host[CODE_INSNS + 1]; /* where their code begins, and the rarely taken paths behind the last one */
+	const struct insn *end;	  /* behind the last one of the block that is being translated */
+	const struct block *member[CODE_INSNS]; /* blocks whose code this is */
+	unsigned n_members;
+	struct place place[CODE_INSNS][PLACES];
+	struct group group[GROUPS];
+	unsigned next_group;
+	bool alone; /* nothing is shared */
+	s32 at;	    /* the memory operand is at R14 + this */
 	unsigned n_cold;
 	struct cold cold[MAX_COLD];
 };
@@ -143,8 +167,39 @@ void gen_segment(struct gen *g);
 void gen_probe(struct gen *g, unsigned size, bool write);
 /* As gen_linear() for [r + d], which push, pop and the like access. */
 void gen_linear_implied(struct gen *g, unsigned r, s32 d);
-/* A window that does not hold R14: on to c->filled by the soft TLB. What misses there goes on behind this. */
-void gen_window_miss(struct gen *g, const struct cold *c);
+/* The operand's host address becomes R14 + gen.at, whichever way is the shortest; flags are saved if need be. */
+void gen_operand(struct gen *g, unsigned size, bool write);
+/* The same, for what cannot use gen.at: it is 0. */
+void gen_operand_at_r14(struct gen *g, unsigned size, bool write);
+/* gen_probe() for the place, and for what lies near it and is accessed soon. */
+void gen_probe_place(struct gen *g, unsigned which, unsigned size, bool write);
+/* Where gen_operand() and gen_stack_probe() found it. */
+static inline struct opnd gen_at(const struct gen *g)
+{
+	return mem(H_R14, g->at);
+}
+/* R15 = the slot of R14 - below in the soft TLB, RAX = the tag wanted there; ZF: it has that, so that
+ * [R14 - below, R14 + beyond] may be accessed. */
+void gen_tlb_compare(struct gen *g, unsigned below, unsigned beyond, bool write);
+
+/* gen_plan.c: fills gen.place for the first n of gen.insn. */
+void gen_plan(struct gen *g, unsigned n);
+
+/* gen_share.c: true if an earlier probe serves: R14 + gen.at is the host address. Leaves the flags alone. */
+bool gen_shared(struct gen *g, unsigned which, unsigned size, bool write);
+/* What to probe for the access: size bytes at gen.place[gen.k][which]. True if others share it; then gen_share_keep()
+ * follows with the host address in R14. */
+struct range {
+	unsigned below, beyond; /* from the first byte: so much in front, and the last byte */
+	unsigned last;
+	bool write;
+};
+bool gen_share_range(const struct gen *g, unsigned which, unsigned size, bool write, struct range *r);
+void gen_share_keep(struct gen *g, unsigned which, const struct range *r);
+/* Behind what may change a translation or a right. */
+void gen_share_drop(struct gen *g);
+/* Does code behind instruction k rely on an earlier probe? */
+bool gen_share_pending(const struct gen *g);
 
 /* gen_int.c, gen_flow.c: false if the instruction is not of a kind that is translated (nothing emitted then). */
 bool gen_integer(struct gen *g);

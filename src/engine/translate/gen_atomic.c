@@ -17,7 +17,7 @@ void gen_aligned(struct gen *g, unsigned size)
 }
 
 /* R14 = host address of the memory operand, aligned if the host's instruction will be locked. */
-static void gen_operand(struct gen *g, unsigned size, bool lock)
+static void gen_atomic_operand(struct gen *g, unsigned size, bool lock)
 {
 	gen_flags_save(g);
 	gen_linear(g);
@@ -41,7 +41,7 @@ static void gen_exchange(struct gen *g, unsigned op, bool lock)
 
 static bool gen_xchg(struct gen *g)
 {
-	gen_operand(g, g->i->osz, true);
+	gen_atomic_operand(g, g->i->osz, true);
 	gen_exchange(g, g->i->opcode, false);
 	return true;
 }
@@ -50,7 +50,7 @@ static bool gen_xadd(struct gen *g)
 {
 	bool lock = g->i->flags & INSN_LOCK;
 
-	gen_operand(g, g->i->osz, lock);
+	gen_atomic_operand(g, g->i->osz, lock);
 	gen_exchange(g, 0x0f00 | g->i->opcode, lock);
 	g->flags = FLAGS_HOST;
 	return true;
@@ -63,7 +63,7 @@ static bool gen_cmpxchg(struct gen *g)
 	bool lock = i->flags & INSN_LOCK;
 	unsigned r;
 
-	gen_operand(g, i->osz, lock);
+	gen_atomic_operand(g, i->osz, lock);
 	r = gen_read(g, i->reg, H_R15);
 	emit_mov(&g->e, H_RAX, host_of[RAX]);
 	if (lock)
@@ -79,7 +79,7 @@ static bool gen_cmpxchg16b(struct gen *g)
 {
 	if (g->i->osz != 8 || (g->i->modrm >> 3 & 7) != 1 || !cpu_has(g->t->in.cpu, FEAT_CX16))
 		return false;
-	gen_operand(g, 16, true);
+	gen_atomic_operand(g, 16, true);
 	gen_flags_load(g);
 	emit_mov(&g->e, H_RAX, host_of[RAX]);
 	emit8(&g->e, 0xf0);

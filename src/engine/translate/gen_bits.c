@@ -11,9 +11,7 @@ static struct opnd gen_source(struct gen *g)
 {
 	if (!(g->i->flags & INSN_MEM))
 		return reg(gen_read(g, g->i->rm, H_R14));
-	gen_flags_save(g);
-	gen_linear(g);
-	gen_probe(g, g->i->osz, false);
+	gen_operand_at_r14(g, g->i->osz, false);
 	return mem(H_R14, 0);
 }
 

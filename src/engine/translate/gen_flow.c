@@ -200,8 +200,11 @@ static void gen_go(struct gen *g)
 
 void gen_stack_probe(struct gen *g, s32 d, bool write)
 {
+	if (gen_shared(g, PLACE_STACK, gen_width(g), write))
+		return;
+	gen_flags_save(g);
 	gen_linear_implied(g, RSP, d);
-	gen_probe(g, gen_width(g), write);
+	gen_probe_place(g, PLACE_STACK, gen_width(g), write);
 }
 
 void gen_add_rsp(struct gen *g, s32 d)
@@ -215,7 +218,7 @@ static void gen_push_return(struct gen *g)
 
 	gen_stack_probe(g, -word, true);
 	gen_target(g, 0);
-	emit_rm(&g->e, gen_width(g), 0x89, H_R15, mem(H_R14, 0));
+	emit_rm(&g->e, gen_width(g), 0x89, H_R15, gen_at(g));
 	gen_add_rsp(g, -word);
 }
 
@@ -248,7 +251,7 @@ static bool gen_ret(struct gen *g)
 
 	gen_flags_save(g);
 	gen_stack_probe(g, 0, false);
-	emit_rm(&g->e, gen_width(g), 0x8b, H_R15, mem(H_R14, 0));
+	emit_rm(&g->e, gen_width(g), 0x8b, H_R15, gen_at(g));
 	gen_canonical(g);
 	gen_add_rsp(g, (s32)gen_width(g) + release);
 	gen_go(g);
@@ -265,9 +268,8 @@ static void gen_indirect_operand(struct gen *g)
 		if (r != H_R15)
 			emit_rm(&g->e, gen_width(g), 0x8b, H_R15, reg(r));
 	} else {
-		gen_linear(g);
-		gen_probe(g, gen_width(g), false);
-		emit_rm(&g->e, gen_width(g), 0x8b, H_R15, mem(H_R14, 0));
+		gen_operand(g, gen_width(g), false);
+		emit_rm(&g->e, gen_width(g), 0x8b, H_R15, gen_at(g));
 	}
 	gen_canonical(g);
 }
@@ -336,13 +338,12 @@ static void gen_push(struct gen *g, bool imm)
 {
 	unsigned word = gen_width(g);
 
-	gen_flags_save(g);
 	gen_stack_probe(g, -(s32)word, true);
 	if (imm) {
-		emit_rm(&g->e, word, 0xc7, 0, mem(H_R14, 0));
+		emit_rm(&g->e, word, 0xc7, 0, gen_at(g));
 		emit_bytes(&g->e, g->i->imm, 4);
 	} else {
-		emit_rm(&g->e, word, 0x89, gen_read(g, g->i->rm, H_R15), mem(H_R14, 0));
+		emit_rm(&g->e, word, 0x89, gen_read(g, g->i->rm, H_R15), gen_at(g));
 	}
 	gen_add_rsp(g, -(s32)word);
 }
@@ -351,14 +352,13 @@ static void gen_pop(struct gen *g)
 {
 	unsigned r = host_of[g->i->rm];
 
-	gen_flags_save(g);
 	gen_stack_probe(g, 0, false);
 	gen_add_rsp(g, (s32)gen_width(g));
 	if (r != SLOT) {
-		emit_rm(&g->e, gen_width(g), 0x8b, r, mem(H_R14, 0));
+		emit_rm(&g->e, gen_width(g), 0x8b, r, gen_at(g));
 		return;
 	}
-	emit_load(&g->e, H_R15, mem(H_R14, 0));
+	emit_load(&g->e, H_R15, gen_at(g));
 	emit_store(&g->e, guest_at(g->i->rm), H_R15);
 }
 
@@ -366,11 +366,13 @@ static void gen_leave(struct gen *g)
 {
 	unsigned word = gen_width(g);
 
-	gen_flags_save(g);
-	gen_linear_implied(g, RBP, 0);
-	gen_probe(g, word, false);
+	if (!gen_shared(g, PLACE_STACK, word, false)) {
+		gen_flags_save(g);
+		gen_linear_implied(g, RBP, 0);
+		gen_probe_place(g, PLACE_STACK, word, false);
+	}
 	emit_rm(&g->e, word, 0x8d, host_of[RSP], mem(host_of[RBP], (s32)word));
-	emit_rm(&g->e, word, 0x8b, host_of[RBP], mem(H_R14, 0));
+	emit_rm(&g->e, word, 0x8b, host_of[RBP], gen_at(g));
 }
 
 bool gen_stack(struct gen *g)

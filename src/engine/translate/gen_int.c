@@ -320,12 +320,13 @@ static void gen_form(struct gen *g, const struct form *f)
 	bool in_memory = (g->i->flags & INSN_MEM) && !f->plain;
 	unsigned r = f->r, rm = H_R14;
 
-	if (in_memory) {
+	if (in_memory && (g->i->flags & INSN_LOCK)) {
 		gen_flags_save(g);
 		gen_linear(g);
-		if (g->i->flags & INSN_LOCK)
-			gen_aligned(g, f->mem_size);
-		gen_probe(g, f->mem_size, f->rm_written);
+		gen_aligned(g, f->mem_size);
+		gen_probe(g, f->mem_size, true);
+	} else if (in_memory) {
+		gen_operand(g, f->mem_size, f->rm_written);
 	}
 	if (f->flags_read && !(f->flags_kept && g->flags == FLAGS_MEM && flags_die(g)))
 		gen_flags_load(g);
@@ -335,7 +336,7 @@ static void gen_form(struct gen *g, const struct form *f)
 		rm = gen_read_part(g, f->rm, high_rm(g->i, f), H_R14);
 	if (g->i->flags & INSN_LOCK)
 		emit8(&g->e, 0xf0);
-	emit_rm(&g->e, f->size, f->op, r, in_memory ? mem(H_R14, 0) : reg(rm));
+	emit_rm(&g->e, f->size, f->op, r, in_memory ? gen_at(g) : reg(rm));
 	emit_bytes(&g->e, g->i->imm, f->imm);
 	if (f->flags_written)
 		g->flags = FLAGS_HOST;
@@ -352,7 +353,7 @@ static void gen_form(struct gen *g, const struct form *f)
 static bool gen_mul(struct gen *g)
 {
 	const struct insn *i = g->i;
-	struct opnd rm = mem(H_R14, 0);
+	struct opnd rm;
 
 	if (!(i->flags & INSN_MEM)) {
 		if (i->osz == 1 && (i->rm8 & 7))
@@ -362,10 +363,9 @@ static bool gen_mul(struct gen *g)
 	} else {
 		if (!gen_can_address(g))
 			return false;
-		gen_flags_save(g);
-		gen_linear(g);
-		gen_probe(g, i->osz, false);
+		gen_operand(g, i->osz, false);
 		gen_flags_load(g);
+		rm = gen_at(g);
 	}
 	emit_mov(&g->e, H_RAX, host_of[RAX]);
 	emit_rm(&g->e, i->osz, i->opcode, i->modrm >> 3 & 7, rm);
@@ -444,6 +444,7 @@ static bool gen_bswap(struct gen *g)
 	if (i->osz == 2)
 		return false;
 	r = gen_read(g, i->rm, H_R14);
+	g->e.r14 += r == H_R14;
 	if (i->osz == 8 || (r & 8))
 		emit8(&g->e, 0x40 | (i->osz == 8 ? 8u : 0) | r >> 3);
 	emit8(&g->e, 0x0f);

@@ -40,8 +40,7 @@ static bool gen_division(struct gen *g)
 		return false;
 	gen_flags_save(g);
 	if (i->flags & INSN_MEM) {
-		gen_linear(g);
-		gen_probe(g, i->osz, false);
+		gen_operand_at_r14(g, i->osz, false);
 	} else {
 		by = reg(gen_read(g, i->rm, H_R14));
 	}
@@ -97,7 +96,7 @@ static bool gen_pushf(struct gen *g)
 	gen_flags_save(g);
 	gen_stack_probe(g, -word, true);
 	gen_rflags(g);
-	emit_rm(&g->e, gen_width(g), 0x89, H_R15, mem(H_R14, 0));
+	emit_rm(&g->e, gen_width(g), 0x89, H_R15, gen_at(g));
 	gen_add_rsp(g, -word);
 	return true;
 }

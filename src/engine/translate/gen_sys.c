@@ -35,6 +35,7 @@ static bool gen_swapgs(struct gen *g)
 	emit_store(&g->e, CPU(kernel_gs_base), H_R14);
 	emit_store(&g->e, cpu_at(BASE_OF(SEG_GS)), H_R15);
 	emit_store(&g->e, CPU(d.ebase[SEG_GS]), H_R15);
+	gen_share_drop(g);
 	return true;
 }
 
@@ -58,7 +59,7 @@ static bool gen_ac(struct gen *g, bool set)
 	emit_load(&g->e, H_R15, mem(H_RAX, ac + (s32)offsetof(struct mmu_ac, ctx)));
 	emit_store(&g->e, CPU(tlb), H_R14);
 	emit_rm(&g->e, 2, 0x89, H_R15, CPU(ctx));
-	thunks_drop_windows(&g->e, 0);
+	gen_share_drop(g);
 	return true;
 }
 
@@ -148,14 +149,12 @@ static bool gen_push_memory(struct gen *g)
 {
 	if (!gen_can_address(g))
 		return false;
-	gen_flags_save(g);
-	gen_linear(g);
-	gen_probe(g, 8, false);
-	emit_load(&g->e, H_R15, mem(H_R14, 0));
+	gen_operand(g, 8, false);
+	emit_load(&g->e, H_R15, gen_at(g));
 	emit_store(&g->e, mem(H_RSP, FRAME_TEMP), H_R15);
 	gen_stack_probe(g, -8, true);
 	emit_load(&g->e, H_R15, mem(H_RSP, FRAME_TEMP));
-	emit_store(&g->e, mem(H_R14, 0), H_R15);
+	emit_store(&g->e, gen_at(g), H_R15);
 	gen_add_rsp(g, -8);
 	return true;
 }

@@ -15,6 +15,7 @@
 
 struct places {
 	unsigned reg, rm; /* host register numbers; rm is the base if memory */
+	s32 disp;
 };
 
 static const u8 pp_bits[] = { [PFX_NONE] = 0, [PFX_66] = 1, [PFX_F3] = 2, [PFX_F2] = 3 };
@@ -70,7 +71,9 @@ static void put_insn(struct emit *e, const struct vparse *p, const struct places
 	else
 		put_evex(e, p, at);
 	emit8(e, plain_opcode(p));
-	emit8(e, (p->mem ? 0 : 0xc0) | (at->reg & 7) << 3 | (at->rm & 7));
+	emit8(e, (p->mem ? at->disp ? 0x80 : 0 : 0xc0) | (at->reg & 7) << 3 | (at->rm & 7));
+	if (p->mem && at->disp)
+		emit_bytes(e, (u32)at->disp, 4);
 	for (unsigned k = 0; k < p->nimm; k++)
 		emit8(e, p->imm[k]);
 }
@@ -116,16 +119,34 @@ static unsigned needs(const struct vparse *p, const struct vop *v)
  * --------------------------------------------------------------------------------------------------------
  */
 
-static void gen_operand(struct gen *g, const struct vop *v)
+/* A host address is aligned to what its linear address is. */
+static void gen_check_alignment(struct gen *g, const struct vop *v)
 {
+	if (!v->align)
+		return;
+	if (g->at) {
+		emit_rm(&g->e, 8, 0x8d, H_R14, gen_at(g));
+		g->at = 0;
+	}
+	emit_rm(&g->e, 1, 0xf6, 0, reg(H_R14)); /* test r14b, align - 1 */
+	emit8(&g->e, v->align - 1u);
+	gen_cold_if(g, CC_NE);
+	g->flags = FLAGS_MEM;
+}
+
+static void gen_vector_operand(struct gen *g, const struct vop *v)
+{
+	if (gen_shared(g, PLACE_EXPLICIT, v->mem_size, v->mem_written)) {
+		if (v->align)
+			gen_flags_save(g);
+		gen_check_alignment(g, v);
+		return;
+	}
 	gen_flags_save(g);
 	gen_linear(g);
-	if (v->align) {
-		emit_rm(&g->e, 1, 0xf6, 0, reg(H_R14)); /* test r14b, align - 1 */
-		emit8(&g->e, v->align - 1u);
-		gen_cold_if(g, CC_NE);
-	}
-	gen_probe(g, v->mem_size, v->mem_written);
+	g->at = 0;
+	gen_check_alignment(g, v);
+	gen_probe_place(g, PLACE_EXPLICIT, v->mem_size, v->mem_written);
 }
 
 static unsigned host_place(struct gen *g, u8 kind, unsigned n, unsigned temp)
@@ -145,11 +166,13 @@ static void gen_copy(struct gen *g, const struct vparse *p, const struct vop *v)
 
 	gen_live(g, needs(p, v));
 	if (p->mem)
-		gen_operand(g, v);
+		gen_vector_operand(g, v);
+	at.disp = g->at;
 	at.reg = host_place(g, v->reg_kind, p->reg, H_R15);
 	if (!p->mem)
 		at.rm = host_place(g, v->rm_kind, p->rm, H_R14);
 	put_insn(&g->e, p, &at);
+	g->e.r14 += !p->mem;
 	write_back(g, v->reg_kind, v->gpr_reg_written, p->reg, at.reg);
 	if (!p->mem)
 		write_back(g, v->rm_kind, v->gpr_rm_written, p->rm, at.rm);

@@ -298,6 +298,7 @@ void gen_live(struct gen *g, unsigned need)
 	c->load = (u8)need;
 	c->back = e->p;
 	g->flags = FLAGS_MEM;
+	g->e.r14++;
 	g->live |= need;
 }
 

@@ -31,7 +31,7 @@ void gen_x87_flush(struct gen *g)
 }
 
 /* R14 = host address; the effective address stays in the frame. */
-static void gen_operand(struct gen *g, unsigned size, bool write)
+static void gen_x87_operand(struct gen *g, unsigned size, bool write)
 {
 	gen_flags_save(g);
 	emit_rm(&g->e, g->i->asz, 0x8d, H_R14, gen_ea(g));
@@ -71,7 +71,7 @@ static bool gen_compute(struct gen *g, const struct vop *v)
 		return false;
 	gen_live(g, LIVE_X87);
 	if (in_memory)
-		gen_operand(g, v->mem_size, v->mem_written);
+		gen_x87_operand(g, v->mem_size, v->mem_written);
 	if (reads_flags(i) || writes_flags(i)) /* FCOMI leaves some as they are */
 		gen_flags_load(g);
 	if (in_memory)
@@ -114,7 +114,7 @@ static bool gen_word(struct gen *g)
 	if (!(i->opcode == 0xd9 && (ext == 5 || ext == 7)) && !(i->opcode == 0xdd && ext == 7))
 		return false;
 	gen_live(g, LIVE_X87);
-	gen_operand(g, 2, ext == 7);
+	gen_x87_operand(g, 2, ext == 7);
 	if (ext == 5)
 		gen_fldcw(g);
 	else

@@ -28,14 +28,6 @@ void thunks_guest_registers(struct emit *e, bool load)
 			emit_rm(e, 8, load ? 0x8b : 0x89, host_of[r], guest(r));
 }
 
-void thunks_drop_windows(struct emit *e, s32 depth)
-{
-	for (unsigned n = 0; n < WINDOWS; n++) {
-		emit_rm(e, 8, 0xc7, 0, mem(H_RSP, depth + frame_window(n, WINDOW_limit)));
-		emit_bytes(e, 0, 4);
-	}
-}
-
 static void push(struct emit *e, unsigned r, bool pop)
 {
 	if (r & 8)
@@ -54,7 +46,6 @@ static void make_enter(struct emit *e)
 	emit_store(e, mem(H_RSP, FRAME_WANTED), H_RCX);
 	emit_store(e, mem(H_RSP, FRAME_RECENT), H_R8);
 	emit_store(e, mem(H_RSP, FRAME_JUMPS), H_R9);
-	thunks_drop_windows(e, 0);
 	emit_mov(e, H_R14, H_RDI);
 	thunks_guest_registers(e, true);
 	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
@@ -84,7 +75,6 @@ static u8 *make_hand_over(struct translate *t, struct emit *e, cross_fn *fn)
 	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)fn);
 	emit_rm(e, 4, 0xff, 2, reg(H_RAX)); /* call rax */
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8);
-	thunks_drop_windows(e, 8);
 	emit_rm(e, 4, 0x85, H_RAX, reg(H_RAX)); /* test eax, eax */
 	out = emit_forward(e, CC_NE);
 	thunks_guest_registers(e, true);

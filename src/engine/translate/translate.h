@@ -35,30 +35,22 @@
 #define CODE_SIZE (64ul << 20)
 #define CODE_COLD \
 	(32ul << 20) /* from here on stands what is rarely taken, so that the rest is dense in the host's caches */
-#define CODE_ROOM (64ul << 10) /* more than any block needs */
-#define HEAT 2		       /* runs by the interpreter before a block is translated */
-#define CODE_LINKS 256	       /* likewise */
-#define ROW_INSNS 4096	       /* in a row of forward links, one a byte */
+#define CODE_ROOM (128ul << 10) /* more than any block needs */
+#define HEAT 2			/* runs by the interpreter before a block is translated */
+#define CODE_LINKS 1024		/* likewise */
+#define ROW_INSNS 4096		/* in a row of forward links, one a byte */
 #define MAX_CROSS 8
 #define SLOT 0xff /* host_of: the register stays in struct cpu */
 
 /* Why translated code came back; lower values are outcomes of the instruction that ended it. */
 enum leave { LEAVE_STOP = 0x100, LEAVE_LOOKUP, LEAVE_LINK, LEAVE_NEXT, LEAVE_GO };
 
-/* A window: a page that was found in the soft TLB during this stay in translated code, kept because the next access is
- * likely to hit it again. An address less `page` that is below `limit` is in it, at `host`; limit 0: not valid. Windows
- * below WINDOW_READ are for pages that may be written to, the others are only read through. All are dropped on the way
- * in and behind every call of C code, so that only what passes no safepoint and changes no translation relies on them.
- * (gen_mem.c) */
-enum { WINDOW_STACK, WINDOW_WRITE, WINDOW_READ, WINDOWS = WINDOW_READ + 2 };
-enum { WINDOW_page = 0, WINDOW_limit = 8, WINDOW_host = 16, WINDOW_SIZE = 24 };
-#define WINDOW_MAX 16 /* bytes of an access that may use one */
-#define WINDOW_LIMIT ((s32)PAGE_SIZE - WINDOW_MAX + 1)
+#define GROUPS 8 /* shared probes that are held at a time */
 
 /* The words at RSP, the most used ones first, where displacements are short. FRAME_SIZE keeps calls aligned. */
 enum {
-	FRAME_WINDOWS = 0,
-	FRAME_STOP = FRAME_WINDOWS + WINDOWS * WINDOW_SIZE,
+	FRAME_GROUPS = 0, /* gen_share.c */
+	FRAME_STOP = FRAME_GROUPS + GROUPS * 8,
 	FRAME_WANTED = FRAME_STOP + 8,
 	FRAME_JUMPS = FRAME_WANTED + 8,
 	FRAME_TEMP = FRAME_JUMPS + 8,
@@ -67,9 +59,9 @@ enum {
 	FRAME_SIZE = FRAME_RECENT + 16
 };
 
-static inline s32 frame_window(unsigned n, unsigned field)
+static inline s32 frame_group(unsigned n)
 {
-	return (s32)(FRAME_WINDOWS + n * WINDOW_SIZE + field);
+	return (s32)(FRAME_GROUPS + 8 * n);
 }
 
 struct left {
@@ -155,10 +147,6 @@ static inline const void *code_rx(const struct translate *t, const u8 *rw)
 
 /* thunks.c: the parts that serve all blocks. */
 void thunks_make(struct translate *t);
-
-/* Drops the windows: before translated code goes on behind anything that changes translations, privilege or the
- * address space, or that acknowledges a safepoint. depth: bytes on the stack above the frame. */
-void thunks_drop_windows(struct emit *e, s32 depth);
 
 /* All of the guest's registers to struct cpu, or back. */
 void thunks_guest_registers(struct emit *e, bool load);
