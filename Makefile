@@ -87,6 +87,8 @@ LF_decode := $(wildcard src/cpu/decode*.c)
 LF_board  := $(wildcard src/dev/*.c src/dev/*/*.c src/mem/*.c) src/base/clock.c src/machine/pc.c
 LF_virtio := $(wildcard src/dev/virtio/*.c src/block/*.c src/mem/*.c) src/dev/pci.c src/dev/pci_msi.c
 LF_net    := src/net/egress.c src/net/csum.c
+LF_fuse   := src/share/ids.c src/share/node.c src/share/fuse.c src/share/attr.c src/share/name.c src/share/handle.c \
+	src/share/file.c src/share/dir.c src/share/xattr.c
 LF_snap   := $(wildcard src/snap/*.c src/dev/*.c src/dev/virtio/*.c src/cpu/lapic*.c) src/base/state.c src/base/clock.c \
 	src/cpu/state.c src/cpu/event.c src/cpu/poll.c
 $(BUILD)/tests/fuzz/lf_%: tests/fuzz/lf_%.c $(LIB)

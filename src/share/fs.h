@@ -9,7 +9,8 @@
  * tree.
  *  2. A node whose name goes away keeps a descriptor for as long as the guest knows it ("pinned"): its inode number is
  *     not used anew, and it can be used without a name.
- *  3. A node stands as long as the guest has looked it up more often than it forgot it, or other nodes lie in it. The
+ *  3. A node stands as long as the guest has looked it up more often than it forgot it, or other nodes lie in it, it
+ *     is open, or worked on. The
  *     chain of parents ends at the root, node 1.
  *  4. Numbers of nodes and handles are never used again; a number that is not known is ENOENT or EBADF, nothing else.
  *  5. Of proc, sysfs and the like only the empty directory is shown, on which a guest mounts its own.
@@ -34,7 +35,7 @@ struct node {
 	u64 id, lookups;
 	u64 ino, birth; /* ns */
 	u32 device;	/* index */
-	u32 kids;	/* nodes whose parent it is */
+	u32 kids;	/* nodes whose parent it is, and holds */
 	u32 type;	/* S_IFMT */
 	int fd;		/* O_PATH, or -1 */
 	bool pinned, sealed, hashed;
@@ -83,7 +84,7 @@ struct fs {
 	u32 n_devices;
 	u64 flags; /* as INIT settled them */
 	bool begun;
-	u8 in[FS_REQUEST_MAX];
+	u8 in[FS_REQUEST_MAX] __attribute__((aligned(8)));
 };
 
 /* A request: its header, a cursor in what follows it, and where the reply goes. */
@@ -133,6 +134,9 @@ struct node *node_known(struct fs *f, const struct statx *st);
 /* One without a place, of which fd (O_PATH) is the only way to it. */
 int node_adopt(struct fs *f, int fd, const struct statx *st, struct node **node);
 void node_forget(struct fs *f, struct node *n, u64 lookups);
+/* It stays until it is released, whatever the guest forgets. */
+void node_hold(struct node *n);
+void node_release(struct fs *f, struct node *n);
 /* An O_PATH descriptor, good until the next call of node_fd(); -errno. */
 int node_fd(struct fs *f, struct node *n);
 /* Its name (parent, name) goes away, or will: true if it has a descriptor that was not kept before. */

@@ -194,10 +194,10 @@ static int run(struct fs *f, struct request *r)
 	/* It stays while it is worked on, whatever becomes of what lies in it. */
 	n = row->what & (SILENT | EARLY) ? NULL : node_find(f, r->h.nodeid);
 	if (n)
-		n->lookups++;
+		node_hold(n);
 	ret = row->fn(f, r);
 	if (n)
-		node_forget(f, n, 1);
+		node_release(f, n);
 	return ret;
 }
 

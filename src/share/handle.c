@@ -23,7 +23,7 @@ struct handle *handle_new(struct fs *f, struct node *n, int fd, bool directory)
 	h->directory = directory;
 	h->writable = (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
 	h->node = n;
-	n->lookups++;
+	node_hold(n);
 	return h;
 }
 
@@ -38,7 +38,7 @@ void handle_free(struct fs *f, struct handle *h)
 {
 	close(h->fd);
 	ids_free(&f->handles, h->id);
-	node_forget(f, h->node, 1);
+	node_release(f, h->node);
 	free(h->buf);
 	free(h);
 }

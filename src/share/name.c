@@ -385,7 +385,7 @@ static int rename_from_to(struct fs *f, struct request *r, u64 newdir, u32 flags
 	to.fd = parent_of(f, newdir, &to.dir);
 	if (to.fd >= 0) {
 		pinned_to = node_pin(f, to.dir);
-		to.dir->lookups++;
+		node_hold(to.dir);
 	}
 	ret = to.fd < 0 ? to.fd : move(f, &from, &to, flags);
 	if (pinned)
@@ -393,7 +393,7 @@ static int rename_from_to(struct fs *f, struct request *r, u64 newdir, u32 flags
 	if (pinned_to)
 		node_unpin(f, to.dir);
 	if (to.fd >= 0)
-		node_forget(f, to.dir, 1);
+		node_release(f, to.dir);
 	return ret;
 }
 

@@ -468,6 +468,17 @@ void node_forget(struct fs *f, struct node *n, u64 lookups)
 	drop_unused(f, n);
 }
 
+void node_hold(struct node *n)
+{
+	n->kids++;
+}
+
+void node_release(struct fs *f, struct node *n)
+{
+	n->kids--;
+	drop_unused(f, n);
+}
+
 /* ---- use -----------------------------------------------------------------------------------------------------------
  */
 
