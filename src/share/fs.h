@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The FUSE server (linux/fuse.h, protocol 7.38): a tree of the host, seen through requests. One thread.
+ * The FUSE server (linux/fuse.h, protocol 7.39): a tree of the host, seen through requests. One thread.
  *
  * A node is a file that the guest knows: device, inode number and, where the host's file system has it, time of birth,
  * with the place where it was last seen. Descriptors are opened when they are needed: most files are only looked at.

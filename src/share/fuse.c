@@ -5,9 +5,10 @@
 
 #include "share/fs.h"
 
-#define MINOR 38u
+#define MINOR 39u
 #define NO_MINOR_BELOW 12u /* structures of before are not known here */
 #define TIME_GRAIN 1u
+#define DIRECT_IO_ALLOW_MMAP (1ull << 36) /* 7.39; not in every linux/fuse.h */
 
 const void *fs_arg(struct request *r, size_t n)
 {
@@ -51,6 +52,8 @@ static u64 wanted_flags(const struct fs *f)
 		want |= FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 	if (s->cache == SHARE_CACHE_AUTO)
 		want |= FUSE_AUTO_INVAL_DATA;
+	if (s->cache == SHARE_CACHE_NONE)
+		want |= DIRECT_IO_ALLOW_MMAP;
 	if (s->cache == SHARE_CACHE_ALWAYS)
 		want |= FUSE_CACHE_SYMLINKS;
 	if (s->cache == SHARE_CACHE_ALWAYS && s->writeback)
