@@ -7,8 +7,8 @@
 
 #include "cpu/cpuid.h"
 
-/* Best first: "auto" takes the first one that works. */
-static const struct engine_ops *const engines[] = { &engine_kvm, &engine_translate, &engine_interp };
+/* "auto" takes the first one that works and is not on request only. */
+static const struct engine_ops *const engines[] = { &engine_kvm, &engine_translate, &engine_direct, &engine_interp };
 
 const struct engine_ops *arbiter_engine(unsigned n)
 {

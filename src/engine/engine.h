@@ -77,7 +77,7 @@ struct engine_ops {
 	unsigned (*audit)(struct cpu *c);
 };
 
-extern const struct engine_ops engine_interp, engine_translate, engine_kvm;
+extern const struct engine_ops engine_interp, engine_translate, engine_direct, engine_kvm;
 
 /* The debugger's wishes, reached by cpu->wishes: run() returns EXIT_DEBUG before the instruction at a breakpoint (once:
  * running on from there executes it), or after one instruction. Changed only while run() is not executing. */

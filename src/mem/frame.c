@@ -82,9 +82,12 @@ int mem_code_enter(struct mem *m, u64 gpa)
 	while (!atomic_compare_exchange_weak(slot, &w, held(w)))
 		;
 	if (w & FW_WRITER)
-		for (struct mem_listener *l = m->listeners; l; l = l->next)
+		for (struct mem_listener *l = m->listeners; l; l = l->next) {
 			if (l->revoke_write)
 				l->revoke_write(l->opaque, gpa & PAGE_MASK);
+			if (l->revoke_maps)
+				l->revoke_maps(l->opaque, gpa & PAGE_MASK);
+		}
 	stripe_unlock(lock);
 	return 0;
 }

@@ -39,6 +39,7 @@ struct io_ops {
 struct mem_listener {
 	void (*code_write)(void *opaque, u64 gpa, unsigned len);	/* bytes of a code frame are about to change */
 	void (*revoke_write)(void *opaque, u64 gpa);			/* drop cached write access to this frame */
+	void (*revoke_maps)(void *opaque, u64 gpa);			/* the same, of who is no vCPU; before guest code runs again */
 	void (*map_changed)(void *opaque);				/* RAM, ROM or A20 changed: drop every cached translation */
 	void (*dirty_log)(void *opaque, enum mem_dirty_step step);	/* nothing runs; marks with mem_mark_dirty() */
 	void *opaque;

@@ -14,6 +14,7 @@ struct mmu;
 
 #define FETCH_BITS 10
 #define FETCH_SIZE (1u << FETCH_BITS)
+#define FLUSHED_PAGES 32
 
 /* A page that code was fetched from. Tags as in struct tlbe; zero never matches. */
 struct fetch_tlbe {
@@ -38,6 +39,10 @@ struct mmu_hot {
 	u64 salt;
 	void (*fetch_dropped)(void *opaque, u64 lin);
 	void *opaque;
+	/* For caches of translations beside this one: how often more than a page was flushed, and the pages that were, whatever
+	 * the space, the last of them in a ring. */
+	u64 flushed_many, flushed_pages;
+	u64 flushed_page[FLUSHED_PAGES];
 };
 
 /* Page-table geometry of the address space in force. */

@@ -97,6 +97,7 @@ void tlb_flush_all(struct mmu *u)
 		memset(u->large2m, 0, sizeof(u->large2m));
 		memset(u->large1g, 0, sizeof(u->large1g));
 	}
+	u->hot.flushed_many++;
 	counter_inc(u->c->counters, CNT_TLB_FLUSH_ALL);
 	select_space(u);
 }
@@ -104,6 +105,7 @@ void tlb_flush_all(struct mmu *u)
 static void flush_non_global(struct mmu *u)
 {
 	u->floor = u->next_id;
+	u->hot.flushed_many++;
 	counter_inc(u->c->counters, CNT_TLB_FLUSH_ASID);
 	select_space(u);
 }
@@ -111,6 +113,7 @@ static void flush_non_global(struct mmu *u)
 static void flush_pcid(struct mmu *u, u32 pcid)
 {
 	u->pcid_id[pcid & 0xfff] = 0;
+	u->hot.flushed_many++;
 	counter_inc(u->c->counters, CNT_TLB_FLUSH_ASID);
 	select_space(u);
 }
@@ -177,6 +180,11 @@ static void l1_drop(struct mmu *u, u64 lin)
 		u->hot.fetch_dropped(u->hot.opaque, lin);
 }
 
+static void note_flushed(struct mmu *u, u64 lin)
+{
+	u->hot.flushed_page[u->hot.flushed_pages++ % FLUSHED_PAGES] = lin;
+}
+
 /* INVLPG: the current space's and global translations of the page that holds lin. */
 void tlb_op_page(struct cpu *c, u64 lin)
 {
@@ -188,6 +196,7 @@ void tlb_op_page(struct cpu *c, u64 lin)
 		tlb_flush_all(u);
 		return;
 	}
+	note_flushed(u, lin);
 	counter_inc(c->counters, CNT_TLB_FLUSH_PAGE);
 	l1_drop(u, lin);
 	l2_drop(u, lin, u->id);
@@ -198,7 +207,10 @@ static void flush_pcid_page(struct mmu *u, u32 pcid, u64 lin)
 {
 	u16 id = u->pcid_id[pcid & 0xfff];
 
-	if (!lin_canonical(u, &lin) || id < u->floor)
+	if (!lin_canonical(u, &lin))
+		return;
+	note_flushed(u, lin);
+	if (id < u->floor)
 		return;
 	if (maybe_large(u, lin)) {
 		flush_pcid(u, pcid);

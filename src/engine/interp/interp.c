@@ -20,6 +20,7 @@
 
 /* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
 #define ATT_LEVELS (ATT_EXTINT | ATT_NMI | ATT_NMI2)
+#define NATIVE_SLICE 20000 /* instructions of user mode until interp.native is asked again */
 #define LEVEL_CHECK 0xfff /* ... and each time so many instructions have gone by */
 
 static void report_unimplemented(struct cpu *c, const struct insn *i)
@@ -279,6 +280,11 @@ static void run_some(struct interp *in)
 			in->ignored = 0; /* look again */
 			return;
 		}
+	}
+	if (unlikely(in->native) && c->d.cpl == 3) {
+		if (in->native(in))
+			return;
+		stop = MIN(stop, c->icount + NATIVE_SLICE);
 	}
 	if (!must_step(c))
 		out = run_blocks(in, stop, c->wishes);

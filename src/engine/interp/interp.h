@@ -90,6 +90,10 @@ struct interp {
 	struct mem *mem;
 	struct cpu *cpu;
 	const struct interp_hooks *hooks; /* or NULL */
+	/* Runs user mode's next instructions, all it can, in another way; true: look at everything again, false: nothing
+	 * more can be done so, and a slice of them is this engine's. NULL: there is no such way. */
+	bool (*native)(struct interp *in);
+	void *native_opaque;
 	const void *no_code;		  /* block.code of what is not translated */
 	struct block *nowhere;		  /* what a link leads to that leads nowhere: the address of no frame */
 	struct block *hash[BLOCK_HASH];

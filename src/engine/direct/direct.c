@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The engine `direct`: when `translate` is about to run user code, the vCPU's state goes to the mirror of its address
+ * space and runs there until it traps. What trapped was not carried out: the state comes back as it stood before the
+ * instruction, and `translate` executes that, with the guest's own exceptions and system calls. So nothing here knows
+ * what any of them means.
+ */
+#include "engine/direct/direct.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cpu/segment.h"
+#include "engine/interp/interp.h"
+#include "mem/frame.h"
+
+#define NT_X86_XSTATE 0x202 /* <elf.h> */
+#define KICK_SIGNAL SIGUSR1
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+
+static struct direct *of(struct interp *in)
+{
+	return in->native_opaque;
+}
+
+/* ---- state ------------------------------------------------------------------------------------------------------ */
+
+static void regs_from(struct user_regs_struct *u, const struct cpu *c)
+{
+	*u = (struct user_regs_struct){
+		.rax = c->r[RAX],
+		.rcx = c->r[RCX],
+		.rdx = c->r[RDX],
+		.rbx = c->r[RBX],
+		.rsp = c->r[RSP],
+		.rbp = c->r[RBP],
+		.rsi = c->r[RSI],
+		.rdi = c->r[RDI],
+		.r8 = c->r[R8],
+		.r9 = c->r[R9],
+		.r10 = c->r[R10],
+		.r11 = c->r[R11],
+		.r12 = c->r[R12],
+		.r13 = c->r[R13],
+		.r14 = c->r[R14],
+		.r15 = c->r[R15],
+		.rip = c->r[R_RIP],
+		.eflags = cpu_rflags(c) & ~(u64)FLAG_RF,
+		.orig_rax = ~0ull,
+		.cs = c->seg[SEG_CS].sel,
+		.ss = c->seg[SEG_SS].sel,
+		.ds = c->seg[SEG_DS].sel,
+		.es = c->seg[SEG_ES].sel,
+		.fs = c->seg[SEG_FS].sel,
+		.gs = c->seg[SEG_GS].sel,
+		.fs_base = c->seg[SEG_FS].base,
+		.gs_base = c->seg[SEG_GS].base,
+	};
+}
+
+/* A selector that user code loaded itself: the descriptor is the guest's, and the same as the host's (tier.c). */
+static void take_selector(struct cpu *c, unsigned n, u64 sel)
+{
+	struct desc desc;
+
+	if (likely(c->seg[n].sel == sel))
+		return;
+	if (!(sel & ~3ull))
+		seg_set_null(c, n, (u16)sel);
+	else if (!desc_fetch(c, (u16)sel, &desc, EXC_GP))
+		c->seg[n] = seg_from_desc((u16)sel, &desc);
+}
+
+static void regs_to(struct cpu *c, const struct user_regs_struct *u)
+{
+	const u64 r[16] = { u->rax, u->rcx, u->rdx, u->rbx, u->rsp, u->rbp, u->rsi, u->rdi,
+			    u->r8,  u->r9,  u->r10, u->r11, u->r12, u->r13, u->r14, u->r15 };
+
+	memcpy(c->r, r, sizeof(r));
+	c->r[R_RIP] = u->rip;
+	cpu_set_rflags_raw(c, u->eflags & ~(u64)FLAG_RF);
+	take_selector(c, SEG_CS, u->cs);
+	take_selector(c, SEG_SS, u->ss);
+	take_selector(c, SEG_DS, u->ds);
+	take_selector(c, SEG_ES, u->es);
+	take_selector(c, SEG_FS, u->fs);
+	take_selector(c, SEG_GS, u->gs);
+	c->seg[SEG_FS].base = u->fs_base;
+	c->seg[SEG_GS].base = u->gs_base;
+	cpu_update_mode(c);
+}
+
+static bool state_in(struct direct *d, struct mirror *m)
+{
+	_Alignas(64) u8 now[XSTATE_MAX];
+	struct iovec v = { .iov_base = now, .iov_len = d->x.size };
+
+	regs_from(&m->regs, d->c);
+	if (ptrace(PTRACE_SETREGS, m->tid, NULL, &m->regs))
+		return false;
+	xstate_from(&d->x, now, d->c);
+	if (m->xstate_known && !memcmp(now, m->xstate, d->x.size))
+		return true;
+	m->xstate_known = true;
+	memcpy(m->xstate, now, d->x.size);
+	return !ptrace(PTRACE_SETREGSET, m->tid, NT_X86_XSTATE, &v);
+}
+
+/* back: bytes of the instruction that trapped behind itself. */
+static bool state_out(struct direct *d, struct mirror *m, bool syscall_stop, unsigned back)
+{
+	_Alignas(64) u8 area[XSTATE_MAX];
+	struct iovec v = { .iov_base = area, .iov_len = d->x.size };
+
+	if (ptrace(PTRACE_GETREGS, m->tid, NULL, &m->regs) || ptrace(PTRACE_GETREGSET, m->tid, NT_X86_XSTATE, &v))
+		return false;
+	if (syscall_stop)
+		m->regs.rax = m->regs.orig_rax;
+	m->regs.rip -= back;
+	xstate_to(&d->x, d->c, area);
+	xstate_from(&d->x, m->xstate, d->c);
+	m->xstate_known = true;
+	regs_to(d->c, &m->regs);
+	return true;
+}
+
+/* ---- mirrors ---------------------------------------------------------------------------------------------------- */
+
+static void pin_here(struct direct *d)
+{
+	cpu_set_t set;
+
+	if (d->cpu_pinned >= 0)
+		return;
+	d->cpu_pinned = sched_getcpu();
+	CPU_ZERO(&set);
+	CPU_SET(d->cpu_pinned, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static bool mirror_ready(struct direct *d, struct mirror *m)
+{
+	struct err e = { .text = "no memory" };
+
+	if (m->alive)
+		return true;
+	pages_clear(d, m);
+	if (d->exec_fd < 0)
+		d->exec_fd = stub_open();
+	if (d->exec_fd < 0 || (!d->frames && pages_init(d)) || mirror_start(d, m, &e)) {
+		log_msg(LOG_WARN, "direct: no user code runs natively: %s", e.text);
+		d->off = true;
+		return false;
+	}
+	pin_here(d);
+	mirror_pin(m, d->cpu_pinned);
+	return true;
+}
+
+/* The mirror of the address space in force; NULL: there is none to be had. */
+static struct mirror *mirror_of(struct direct *d)
+{
+	u64 root = d->c->cr3 & 0x000ffffffffff000ull;
+	struct mirror *m = d->mirror, *oldest = m;
+
+	for (; m < d->mirror + MIRRORS; m++) {
+		if (m->alive && m->root == root)
+			break;
+		if (m->last_used < oldest->last_used)
+			oldest = m;
+	}
+	if (m == d->mirror + MIRRORS) {
+		m = oldest;
+		if (!mirror_ready(d, m))
+			return NULL;
+		pages_clear(d, m);
+		m->root = root;
+		counter_inc(d->c->counters, CNT_DIRECT_MIRRORS);
+	}
+	m->last_used = ++d->entries;
+	return m;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------- */
+
+enum stop { STOP_GUEST, STOP_AGAIN, STOP_LOST };
+
+static unsigned pressing(const struct interp *in)
+{
+	return atomic_load(&in->cpu->attention) & ~in->ignored;
+}
+
+/* The instruction of a trap, which RIP is behind: INT3 or INT1; else 0. (INT 3 by CD is in no executable frame.) */
+static unsigned trap_length(struct direct *d, struct mirror *m, const siginfo_t *si)
+{
+	u64 rip = (u64)ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, rip), NULL), gpa;
+	const u8 *p;
+
+	if (si->si_code != SI_KERNEL && si->si_code != TRAP_BRKPT)
+		return 0;
+	if (!mmu_probe(d->c, rip - 1, &gpa) || !(p = mem_page(d->m, gpa, false)))
+		return 0;
+	return *p == 0xcc || *p == 0xf1;
+}
+
+static enum stop leave(struct direct *d, struct mirror *m, bool syscall_stop, unsigned back)
+{
+	return state_out(d, m, syscall_stop, back) ? STOP_GUEST : STOP_LOST;
+}
+
+static enum stop on_fault(struct direct *d, struct mirror *m, const siginfo_t *si)
+{
+	u64 rip = (u64)ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, rip), NULL);
+
+	if (si->si_signo == SIGSEGV && (si->si_code == SEGV_MAPERR || si->si_code == SEGV_ACCERR) &&
+	    pages_fault(d, m, (u64)(uintptr_t)si->si_addr, rip))
+		return STOP_AGAIN;
+	counter_inc(d->c->counters, CNT_DIRECT_FAULTS);
+	return leave(d, m, false, 0);
+}
+
+/* The single-step trap of a flag that user code set itself: the instruction behind POPF is done. */
+static enum stop on_trap(struct direct *d, struct mirror *m, const siginfo_t *si)
+{
+	enum stop s = leave(d, m, false, trap_length(d, m, si));
+
+	counter_inc(d->c->counters, CNT_DIRECT_FAULTS);
+	if (s == STOP_GUEST && si->si_code == TRAP_TRACE) {
+		d->c->pending_db |= BIT(14);
+		cpu_post(d->c, ATT_EVENTS);
+	}
+	return s;
+}
+
+/* A call through the host's vsyscall page, which the filter stopped halfway: as if it had not been fetched yet. */
+static enum stop on_filter(struct direct *d, struct mirror *m, const siginfo_t *si)
+{
+	enum stop s = leave(d, m, false, 0);
+
+	if (s == STOP_GUEST && (u64)(uintptr_t)si->si_call_addr >> 63) {
+		d->c->r[R_RIP] = (u64)(uintptr_t)si->si_call_addr;
+		d->c->r[RSP] -= 8;
+	}
+	return s;
+}
+
+static enum stop on_stop(struct direct *d, struct mirror *m, struct interp *in, int status)
+{
+	siginfo_t si;
+
+	if (status < 0)
+		return STOP_LOST;
+	if (WSTOPSIG(status) == SYSCALL_STOP) {
+		counter_inc(d->c->counters, CNT_DIRECT_SYSCALLS);
+		return leave(d, m, true, 2);
+	}
+	if (ptrace(PTRACE_GETSIGINFO, m->tid, NULL, &si))
+		return STOP_LOST;
+	switch (si.si_signo) {
+	case SIGSEGV:
+	case SIGBUS:
+	case SIGFPE:
+	case SIGILL:
+		return on_fault(d, m, &si);
+	case SIGTRAP:
+		return on_trap(d, m, &si);
+	case SIGSYS:
+		return on_filter(d, m, &si);
+	default:
+		if (!pressing(in))
+			return STOP_AGAIN;
+		counter_inc(d->c->counters, CNT_DIRECT_KICKS);
+		return leave(d, m, false, 0);
+	}
+}
+
+/* The mirror runs until something of the guest's stops it. */
+static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
+{
+	enum stop s;
+
+	if (!state_in(d, m))
+		return STOP_LOST;
+	atomic_store(&d->inside_group, m->pid);
+	atomic_store(&d->inside, m->tid);
+	if (pressing(in)) {
+		/* A kick from now on is a signal; one before may have come too early for that. */
+		atomic_store(&d->inside, 0);
+		m->xstate_known = false;
+		return STOP_GUEST;
+	}
+	do {
+		if (ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL)) {
+			s = STOP_LOST;
+			break;
+		}
+		s = on_stop(d, m, in, mirror_wait(m->tid));
+		if (s == STOP_AGAIN && (pressing(in) || atomic_load(&d->drop_some)))
+			s = leave(d, m, false, 0);
+	} while (s == STOP_AGAIN);
+	atomic_store(&d->inside, 0);
+	return s;
+}
+
+/* Its registers died with it, and guest code has run since they were put in. */
+static bool lost(struct direct *d, struct mirror *m)
+{
+	log_msg(LOG_WARN, "direct: the process that ran guest code has died");
+	mirror_stop(m);
+	pages_clear(d, m);
+	d->failed = true;
+	cpu_post(d->c, ATT_KICK);
+	return true;
+}
+
+static bool direct_native(struct interp *in)
+{
+	struct direct *d = of(in);
+	struct cpu *c = d->c;
+	struct mirror *m;
+	enum stop s;
+	u64 start;
+
+	if (d->off)
+		return false;
+	if (!tier_ok(d)) {
+		counter_inc(c->counters, CNT_DIRECT_UNFIT);
+		return false;
+	}
+	m = mirror_of(d);
+	if (!m || !pages_sync(d, m))
+		return false;
+	if (pages_refused(m, c->r[R_RIP])) {
+		counter_inc(c->counters, CNT_DIRECT_ASIDE);
+		return false;
+	}
+	start = clock_host_ns();
+	s = stay(d, m, in);
+	counter_inc(c->counters, CNT_DIRECT_ENTRIES);
+	counter_add(c->counters, CNT_DIRECT_NS, clock_host_ns() - start);
+	interp_count_unretired(in);
+	if (s == STOP_LOST)
+		return lost(d, m);
+	return pressing(in);
+}
+
+/* ---- listeners -------------------------------------------------------------------------------------------------- */
+
+/* From any thread. */
+static void interrupt(struct direct *d)
+{
+	pid_t tid = atomic_load(&d->inside);
+
+	if (tid)
+		syscall(SYS_tgkill, atomic_load(&d->inside_group), tid, KICK_SIGNAL);
+}
+
+static void code_write(void *opaque, u64 gpa, unsigned len)
+{
+	(void)len;
+	pages_drop_frame(opaque, gpa);
+	if (atomic_load(&((struct direct *)opaque)->drop_some))
+		interrupt(opaque);
+}
+
+static void revoke_maps(void *opaque, u64 gpa)
+{
+	pages_drop_frame(opaque, gpa);
+}
+
+static void drop_all(struct direct *d)
+{
+	atomic_store(&d->drop_all, true);
+	atomic_store(&d->drop_some, true);
+	interrupt(d);
+}
+
+static void map_changed(void *opaque)
+{
+	drop_all(opaque);
+}
+
+/* Nothing runs. Every writable mapping was told to the log when it was made. */
+static void dirty_log(void *opaque, enum mem_dirty_step step)
+{
+	if (step != MEM_DIRTY_END)
+		drop_all(opaque);
+}
+
+/* ---- the contract ----------------------------------------------------------------------------------------------- */
+
+static int direct_probe(struct err *e)
+{
+	struct direct *d = calloc(1, sizeof(*d));
+	struct mem *m = mem_new(e);
+	int bad = -1;
+
+	if (!d || !m)
+		goto out;
+	d->m = m;
+	d->exec_fd = stub_open();
+	if (!xstate_layout(&d->x))
+		err_set(e, "direct: this host's XSAVE state is not what the engine knows");
+	else if (d->exec_fd < 0)
+		err_set(e, "direct: no file in memory can be made");
+	else
+		bad = mirror_start(d, &d->mirror[0], e);
+	if (!bad)
+		mirror_stop(&d->mirror[0]);
+	if (d->exec_fd >= 0)
+		close(d->exec_fd);
+out:
+	mem_free(m);
+	free(d);
+	return bad;
+}
+
+static int direct_attach(struct cpu *c, struct mem *m, struct err *e)
+{
+	struct direct *d = calloc(1, sizeof(*d));
+	struct interp *in;
+
+	if (!d)
+		return err_set(e, "no memory for the engine direct");
+	d->c = c;
+	d->m = m;
+	d->cpu_pinned = -1;
+	d->exec_fd = -1;
+	if (!xstate_layout(&d->x) || engine_translate.attach(c, m, e)) {
+		pages_free(d);
+		free(d);
+		return -1;
+	}
+	pthread_mutex_init(&d->lock, NULL);
+	tier_probe(d);
+	d->listener = (struct mem_listener){ .code_write = code_write,
+					     .revoke_maps = revoke_maps,
+					     .map_changed = map_changed,
+					     .dirty_log = dirty_log,
+					     .opaque = d };
+	mem_add_listener(m, &d->listener);
+	in = c->engine;
+	in->native_opaque = d;
+	in->native = direct_native;
+	return 0;
+}
+
+static void direct_detach(struct cpu *c)
+{
+	struct direct *d;
+
+	if (!c->engine)
+		return;
+	d = of(c->engine);
+	mem_remove_listener(d->m, &d->listener);
+	pages_free(d);
+	for (unsigned k = 0; k < MIRRORS; k++)
+		mirror_stop(&d->mirror[k]);
+	if (d->exec_fd >= 0)
+		close(d->exec_fd);
+	engine_translate.detach(c);
+	pthread_mutex_destroy(&d->lock);
+	free(d);
+}
+
+static enum engine_exit direct_run(struct cpu *c, u64 budget)
+{
+	struct direct *d = of(c->engine);
+	enum engine_exit why = engine_translate.run(c, budget);
+
+	return unlikely(d->failed) ? EXIT_FATAL : why;
+}
+
+static void direct_kick(struct cpu *c)
+{
+	interrupt(of(c->engine));
+}
+
+static void direct_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa)
+{
+	struct direct *d = of(c->engine);
+
+	engine_translate.invalidate(c, scope, gpa);
+	if (scope == INVALIDATE_PAGE)
+		pages_drop_frame(d, gpa);
+	else
+		drop_all(d);
+}
+
+static void direct_report(const struct cpu *c, engine_report_fn *fn, void *opaque)
+{
+	engine_translate.report(c, fn, opaque);
+}
+
+static unsigned direct_audit(struct cpu *c)
+{
+	return engine_translate.audit(c);
+}
+
+const struct engine_ops engine_direct = {
+	.name = "direct",
+	.on_request = "it has not been proven with whole systems yet",
+	.probe = direct_probe,
+	.attach = direct_attach,
+	.run = direct_run,
+	.kick = direct_kick,
+	.invalidate = direct_invalidate,
+	.detach = direct_detach,
+	.report = direct_report,
+	.audit = direct_audit,
+};

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The engine `direct`: guest user mode runs natively, in ring 3 of the host, in a process of its own for each address
+ * space, a mirror; everything else is `translate`, which this engine is built on (docs/direct.md).
+ *
+ * Invariants
+ *  1. A mirror's mappings are a cache of the guest's page tables: each was right when it was made, accessed and dirty
+ *     bits set as a TLB would have, and is compared again before guest code runs behind any flush by the guest.
+ *  2. A frame is executable in mirrors only while this engine holds it as code (mem.h) and its bytes were scanned
+ *     behind that; a writable mapping exists only of a frame whose write tag mem_note_writer() allowed.
+ *  3. The thread that runs guest code makes no system call: each stops it before it begins (PTRACE_SYSEMU), and behind
+ * that stands a filter that lets none through. What it may touch: guest frames, the stub (code without data), requests
+ * (read-only).
+ *  4. Only the vCPU's thread touches mirrors; other threads put frames into `dropped` and kick.
+ */
+#ifndef ENGINE_DIRECT_H
+#define ENGINE_DIRECT_H
+
+#include <pthread.h>
+#include <sys/types.h>
+#include <sys/user.h>
+#undef PAGE_SIZE /* base.h's are meant */
+#undef PAGE_MASK
+#undef PAGE_SHIFT
+
+#include "engine/direct/stub.h"
+#include "engine/engine.h"
+#include "mmu/mmu.h"
+
+#define MIRRORS 12
+#define XSTATE_MAX 4096
+#define REQUESTS_BASE (STUB_BASE + PAGE_SIZE)
+#define REQUESTS_SIZE (4 * PAGE_SIZE)
+#define MAX_REQUESTS (REQUESTS_SIZE / sizeof(struct request) - 1)
+#define USER_END 0x7ffffffff000ull
+#define RAM_FD 3
+
+/* A system call that the mapper makes; nr -1 ends the list. stub.c knows the layout. */
+struct request {
+	s64 nr;
+	u64 arg[6];
+};
+_Static_assert(sizeof(struct request) == 56, "the stub's step");
+
+/* What a page of a mirror is; 0: not there. */
+enum { PAGE_R = 1, PAGE_W = 2, PAGE_X = 4, PAGE_REFUSED = 8 };
+
+/* 2 MiB of a mirror. */
+struct group {
+	u64 lin;   /* of the first byte */
+	u64 table; /* what the guest's upper tables lead to: page table or large page | rights, as path_of() gives it */
+	u64 entry[512];
+	u8 page[512];
+	unsigned n; /* pages there */
+	struct group *hash_next, *next;
+};
+
+#define GROUP_HASH 1024
+
+/* One mapping of a frame. */
+struct user_page {
+	u32 next; /* of the same frame; 0 ends */
+	u16 mirror;
+	u64 lin;
+};
+
+struct mirror {
+	bool alive;
+	pid_t pid, tid; /* the mapper; the thread that runs guest code */
+	struct request *requests;
+	unsigned n_requests;
+	u64 root;      /* the guest's top page table; ~0: none */
+	u64 last_used; /* counts entries */
+	u64 all_seen, pages_seen;
+	unsigned n_maps;
+	struct group *groups, *hash[GROUP_HASH];
+	struct user_regs_struct regs;
+	_Alignas(64) u8 xstate[XSTATE_MAX]; /* as the thread has it */
+	bool xstate_known;
+};
+
+/* Where the host keeps what XSAVE saves. */
+struct xlayout {
+	size_t size;
+	u32 avx, k, zmm_hi, hi16;
+	u64 xcr0;
+};
+
+#define DROPS 512
+
+struct direct {
+	struct cpu *c;
+	struct mem *m;
+	struct mem_listener listener;
+	struct xlayout x;
+	struct mirror mirror[MIRRORS];
+	u64 entries;
+	int exec_fd; /* the program a mirror starts as */
+	bool fsgsbase;
+	bool failed;	      /* a mirror died with the guest in it */
+	bool off;	      /* mirrors cannot be made here */
+	u64 gdt_seen[16];     /* compared and found equal to what the host shows */
+	u8 host_access[16];   /* by entry: access byte of what user mode sees in the host's GDT */
+	u8 host_flags[16];    /* bits 52..55 */
+	_Atomic pid_t inside; /* the thread that runs now, of `inside_group` */
+	_Atomic pid_t inside_group;
+	int cpu_pinned;
+
+	/* reverse map */
+	u32 *frames; /* by gpa >> PAGE_SHIFT: the first of the mappings, index into maps[] */
+	u64 n_frames;
+	struct user_page *maps;
+	u32 n_maps, cap_maps, free_maps;
+
+	pthread_mutex_t lock; /* guards what follows */
+	u64 dropped[DROPS];   /* frames that must leave all mirrors */
+	unsigned n_dropped;
+	atomic_bool drop_some, drop_all;
+};
+
+/* ---- scan.c: the second tier ---- */
+/* Could some instruction that begins at any of these bytes and lies in them see what differs between guest and host? */
+bool direct_scan(const u8 *p, size_t n);
+/* The same for instructions that begin in a, whose last bytes are given, and end in b behind it. */
+bool direct_scan_seam(const u8 *a_end, const u8 *b);
+#define SEAM 4 /* longest sequence that direct_scan() looks for */
+
+/* ---- tier.c: the first tier ---- */
+void tier_probe(struct direct *d);
+/* May the vCPU's present state run natively? */
+bool tier_ok(struct direct *d);
+
+/* ---- xstate.c ---- */
+bool xstate_layout(struct xlayout *x);
+void xstate_from(const struct xlayout *x, u8 *area, const struct cpu *c);
+void xstate_to(const struct xlayout *x, struct cpu *c, const u8 *area);
+
+/* ---- mirror.c: a process, by ptrace ---- */
+int mirror_start(struct direct *d, struct mirror *m, struct err *e);
+void mirror_stop(struct mirror *m);
+/* Adds a request; runs the batch first when it is full. */
+int mirror_request(struct mirror *m, s64 nr, u64 a, u64 b, u64 c, u64 prot, u64 flags, u64 f);
+/* 0, or -1: one failed, or the process is gone. */
+int mirror_flush(struct mirror *m);
+/* Waits for the thread; its status, or -1 when it is gone. */
+int mirror_wait(pid_t tid);
+void mirror_pin(struct mirror *m, int cpu);
+
+/* ---- pages.c: what is mapped ---- */
+int pages_init(struct direct *d);
+void pages_free(struct direct *d);
+/* lin: of an access that stopped the mirror. Maps the page, and others that the guest has used, where the guest's
+ * tables allow the access; false: they do not, or it cannot be mapped. fetch_at: RIP. */
+bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at);
+/* Before guest code runs: what was flushed or dropped since goes. False: the mirror cannot be used. */
+bool pages_sync(struct direct *d, struct mirror *m);
+/* All of it goes. */
+void pages_clear(struct direct *d, struct mirror *m);
+/* Was the page that holds lin found not to be executable here? */
+bool pages_refused(const struct mirror *m, u64 lin);
+/* The guest's top page table holds nothing where the stub is. */
+bool pages_stub_free(const struct direct *d);
+/* From any thread. */
+void pages_drop_frame(struct direct *d, u64 gpa);
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A mirror's process: two threads that this one traces. The first, the mapper, makes the system calls that are asked of
+ * it and nothing else; the second runs guest code. Nothing that either writes is read here but their registers, which
+ * the kernel gives.
+ *
+ * A process and all its threads belong to the host thread that made them, the vCPU's.
+ */
+#include "engine/direct/direct.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mem/frame.h"
+
+enum { REQUESTS_FD = 4, EXEC_FD = 5, HIGH_FD = 100 };
+
+int mirror_wait(pid_t tid)
+{
+	int status;
+
+	while (waitpid(tid, &status, __WALL) != tid)
+		if (errno != EINTR)
+			return -1;
+	return WIFSTOPPED(status) ? status : -1;
+}
+
+/* ---- birth ------------------------------------------------------------------------------------------------------ */
+
+/* In the child, which shares the parent's memory until it is the stub: system calls only. */
+static void child_descriptors(int ram, int requests, int program)
+{
+	const int from[] = { fcntl(ram, F_DUPFD, HIGH_FD), fcntl(requests, F_DUPFD, HIGH_FD),
+			     fcntl(program, F_DUPFD, HIGH_FD) };
+
+	if (from[0] < 0 || from[1] < 0 || from[2] < 0 || dup2(from[0], RAM_FD) < 0 || dup2(from[1], REQUESTS_FD) < 0 ||
+	    dup3(from[2], EXEC_FD, O_CLOEXEC) < 0 || syscall(SYS_close_range, EXEC_FD + 1, ~0u, 0) ||
+	    syscall(SYS_close_range, 0, 2, 0))
+		_exit(1);
+}
+
+static void child(int ram, int requests, int program)
+{
+	static const struct rlimit none = { 0, 0 };
+	char *const nothing[] = { NULL };
+
+	child_descriptors(ram, requests, program);
+	if (setrlimit(RLIMIT_CORE, &none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		_exit(2);
+	syscall(SYS_execveat, EXEC_FD, "", nothing, nothing, AT_EMPTY_PATH);
+	_exit(3);
+}
+
+/* All signals are blocked meanwhile, so that no handler of ours runs in the child. */
+static pid_t spawn(int ram, int requests, int program)
+{
+	sigset_t all, old;
+	pid_t pid;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pid = vfork();
+	if (!pid)
+		child(ram, requests, program);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return pid;
+}
+
+/* A system call by a thread that is stopped; false: it failed, or the thread is gone. */
+static bool remote(pid_t tid, s64 nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, u64 *result)
+{
+	struct user_regs_struct r;
+
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &r))
+		return false;
+	r.rip = stub_call();
+	r.rax = (u64)nr;
+	r.orig_rax = ~0ull;
+	r.rdi = a;
+	r.rsi = b;
+	r.rdx = c;
+	r.r10 = d;
+	r.r8 = e;
+	r.r9 = f;
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &r) || ptrace(PTRACE_CONT, tid, NULL, NULL) || mirror_wait(tid) < 0 ||
+	    ptrace(PTRACE_GETREGS, tid, NULL, &r))
+		return false;
+	if (result)
+		*result = r.rax;
+	return r.rip == stub_call() + 3 && r.rax < (u64)-4095;
+}
+
+/* Everything but the stub and the requests goes: the stack, the vDSO. */
+static bool clear_space(pid_t pid)
+{
+	const u64 end = REQUESTS_BASE + REQUESTS_SIZE;
+
+	return remote(pid, SYS_mmap, REQUESTS_BASE, REQUESTS_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, REQUESTS_FD, 0,
+		      NULL) &&
+	       remote(pid, SYS_munmap, 0, STUB_BASE, 0, 0, 0, 0, NULL) &&
+	       remote(pid, SYS_munmap, end, USER_END - end, 0, 0, 0, 0, NULL) &&
+	       remote(pid, SYS_close, REQUESTS_FD, 0, 0, 0, 0, 0, NULL);
+}
+
+/* The second wall: whatever gets past PTRACE_SYSEMU (the vsyscall page does) is not carried out. */
+static bool confine(struct mirror *m)
+{
+	struct sock_filter *code = (struct sock_filter *)m->requests;
+	struct sock_fprog prog = { .len = 1, .filter = (struct sock_filter *)(uintptr_t)REQUESTS_BASE };
+
+	*code = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
+	memcpy((u8 *)m->requests + 64, &prog, sizeof(prog));
+	return remote(m->tid, SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, REQUESTS_BASE + 64, 0, 0, 0, NULL);
+}
+
+static bool make_runner(struct mirror *m)
+{
+	const u64 flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	unsigned long tid;
+	struct user_regs_struct r;
+
+	if (ptrace(PTRACE_GETREGS, m->pid, NULL, &r))
+		return false;
+	r.rip = stub_call();
+	r.rax = SYS_clone;
+	r.orig_rax = ~0ull;
+	r.rdi = flags;
+	r.rsi = r.rdx = r.r10 = r.r8 = 0;
+	if (ptrace(PTRACE_SETREGS, m->pid, NULL, &r) || ptrace(PTRACE_CONT, m->pid, NULL, NULL) ||
+	    mirror_wait(m->pid) >> 8 != (SIGTRAP | PTRACE_EVENT_CLONE << 8) ||
+	    ptrace(PTRACE_GETEVENTMSG, m->pid, NULL, &tid))
+		return false;
+	m->tid = (pid_t)tid;
+	/* to the breakpoint behind the call; the new thread's first stop */
+	return !ptrace(PTRACE_CONT, m->pid, NULL, NULL) && mirror_wait(m->pid) >= 0 && mirror_wait(m->tid) >= 0;
+}
+
+static bool raise_up(struct mirror *m)
+{
+	const u64 no_signals = 0;
+
+	return !ptrace(PTRACE_SETOPTIONS, m->pid, NULL,
+		       PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE) &&
+	       !ptrace(PTRACE_SETSIGMASK, m->pid, (void *)sizeof(no_signals), &no_signals) && clear_space(m->pid) &&
+	       make_runner(m) && confine(m);
+}
+
+int mirror_start(struct direct *d, struct mirror *m, struct err *e)
+{
+	int fd = memfd_create("doppel-requests", MFD_CLOEXEC);
+
+	*m = (struct mirror){ .root = ~0ull, .requests = MAP_FAILED };
+	if (fd < 0 || ftruncate(fd, REQUESTS_SIZE))
+		goto fail;
+	m->requests = mmap(NULL, REQUESTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (m->requests == MAP_FAILED)
+		goto fail;
+	m->pid = spawn(d->m->fd, fd, d->exec_fd);
+	if (m->pid < 0)
+		goto fail;
+	m->alive = true;
+	if (mirror_wait(m->pid) < 0 || !raise_up(m)) {
+		err_set(e, "a process for guest code could not be made ready (ptrace, exec from memory or seccomp is "
+			   "not allowed)");
+		goto fail_said;
+	}
+	close(fd);
+	return 0;
+fail:
+	err_errno(e, "cannot make a process for guest code");
+fail_said:
+	if (fd >= 0)
+		close(fd);
+	mirror_stop(m);
+	return -1;
+}
+
+void mirror_stop(struct mirror *m)
+{
+	int status;
+
+	if (m->alive) {
+		kill(m->pid, SIGKILL);
+		if (m->tid)
+			while (waitpid(m->tid, &status, __WALL) == m->tid && WIFSTOPPED(status))
+				;
+		while (waitpid(m->pid, &status, __WALL) == m->pid && WIFSTOPPED(status))
+			;
+	}
+	if (m->requests && m->requests != MAP_FAILED)
+		munmap(m->requests, REQUESTS_SIZE);
+	m->requests = NULL;
+	m->alive = false;
+	m->root = ~0ull;
+}
+
+void mirror_pin(struct mirror *m, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(m->pid, sizeof(set), &set);
+	sched_setaffinity(m->tid, sizeof(set), &set);
+}
+
+/* ---- the mapper ------------------------------------------------------------------------------------------------- */
+
+int mirror_flush(struct mirror *m)
+{
+	struct user_regs_struct r;
+
+	if (!m->n_requests)
+		return 0;
+	m->requests[m->n_requests].nr = -1;
+	m->n_requests = 0;
+	if (ptrace(PTRACE_GETREGS, m->pid, NULL, &r))
+		return -1;
+	r.rip = stub_batch();
+	r.r12 = REQUESTS_BASE;
+	r.orig_rax = ~0ull;
+	if (ptrace(PTRACE_SETREGS, m->pid, NULL, &r) || ptrace(PTRACE_CONT, m->pid, NULL, NULL) ||
+	    mirror_wait(m->pid) < 0)
+		return -1;
+	errno = 0;
+	return (u64)ptrace(PTRACE_PEEKUSER, m->pid, offsetof(struct user_regs_struct, rip), NULL) == stub_done() ? 0
+														 : -1;
+}
+
+int mirror_request(struct mirror *m, s64 nr, u64 a, u64 b, u64 c, u64 prot, u64 flags, u64 f)
+{
+	if (m->n_requests == MAX_REQUESTS && mirror_flush(m))
+		return -1;
+	m->requests[m->n_requests++] = (struct request){ nr, { a, b, c, prot, flags, f } };
+	return 0;
+}

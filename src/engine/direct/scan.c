@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The second tier: is there, at any byte offset, an instruction that does not trap in user mode and whose result would
+ * be the host's and not the guest's? Popek and Goldberg's theorem for one frame. docs/direct.md has the table.
+ *
+ * Prefixes need no look: what stands behind them is found at its own offset.
+ */
+#include "engine/direct/direct.h"
+
+/* 0F 01: SGDT, SIDT, SMSW; of the others those that this host may have and a guest may not. */
+static bool group7(u8 modrm)
+{
+	unsigned reg = modrm >> 3 & 7;
+
+	if (reg == 4 || (modrm < 0xc0 && reg <= 1))
+		return true;
+	switch (modrm) {
+	case 0xc1: /* VMCALL, VMMCALL: the host's own hypervisor would answer */
+	case 0xd9:
+	case 0xee: /* RDPKRU, WRPKRU */
+	case 0xef:
+	case 0xf9: /* RDTSCP */
+	case 0xfa: /* MONITORX, MWAITX */
+	case 0xfb:
+	case 0xfd: /* RDPRU */
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* p has at least one byte behind 0F; n of them. */
+static bool two_byte(const u8 *p, size_t n)
+{
+	switch (p[0]) {
+	case 0xa2: /* CPUID */
+	case 0x03: /* LSL: one limit tells the processor's number */
+	case 0x34: /* SYSENTER */
+		return true;
+	case 0x01:
+		return n > 1 && group7(p[1]);
+	case 0xc7: /* RDPID, and RDSEED with it */
+		return n > 1 && p[1] >= 0xf8;
+	default:
+		return false;
+	}
+}
+
+bool direct_scan(const u8 *p, size_t n)
+{
+	for (size_t i = 0; i + 1 < n; i++) {
+		if (likely(p[i] != 0x0f && p[i] != 0xcd))
+			continue;
+		if (p[i] == 0x0f ? two_byte(p + i + 1, n - i - 1) : p[i + 1] == 0x80 || p[i + 1] == 3 || p[i + 1] == 4)
+			return true;
+	}
+	return false;
+}
+
+bool direct_scan_seam(const u8 *a_end, const u8 *b)
+{
+	u8 both[2 * (SEAM - 1)];
+
+	memcpy(both, a_end - (SEAM - 1), SEAM - 1);
+	memcpy(both + SEAM - 1, b, SEAM - 1);
+	return direct_scan(both, sizeof(both));
+}
