@@ -21,7 +21,7 @@
 /* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
 #define ATT_LEVELS (ATT_EXTINT | ATT_NMI | ATT_NMI2)
 #define NATIVE_SLICE 20000 /* instructions of user mode until interp.native is asked again */
-#define LEVEL_CHECK 0xfff /* ... and each time so many instructions have gone by */
+#define LEVEL_CHECK 0xfff  /* ... and each time so many instructions have gone by */
 
 static void report_unimplemented(struct cpu *c, const struct insn *i)
 {
