@@ -541,7 +541,9 @@ static void x2apic(void)
 	gp("EOI of not 0", try_wr, 1ull << 32 | 0x80b);
 	gp("ESR of not 0", try_wr, 1ull << 32 | 0x828);
 	gp("reserved bit of SVR", try_wr, 1ull << 63 | 0x80f);
+	wr(SVR, 0x1ff); /* for APICs that take it */
 	gp("reserved bit of the TPR", try_wr, 0x100ull << 32 | 0x808);
+	wr(TPR, 0);
 	gp("self IPI register read", try_rd, 0x83f);
 	gp("back to xAPIC at once", try_wr, (base & 0xfffffbff) << 32 | 0x1b);
 	priorities();

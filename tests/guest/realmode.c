@@ -373,6 +373,14 @@ static void real_only(void)
 		*(volatile u8 *)low(0) = old;
 		kit_case(on ? "A20 on" : "A20 off", "SDM 3B 22.37", on ? other : 0xd1, regs->ecx & 0xff);
 	}
+	if (kit_on_tcg()) {
+		/* As KVM's hardware that ends with "invalid tss type" over a TR which an engine loaded. The engine has
+		 * the interpreter for a while yet, so wait for the hardware. */
+		for (volatile u32 k = 0; k < 10000; k++)
+			;
+		kit_gdt[K_TSS / 8] &= ~(1ull << 41);
+		__asm__ volatile("ltr %w0" ::"r"(K_TSS));
+	}
 }
 
 SCENE(v_cli, "cli");

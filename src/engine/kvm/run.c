@@ -252,8 +252,8 @@ bool kvm_reenter(struct kvm_vcpu *v)
 	return !v->complete;
 }
 
-/* INIT and SIPI that were posted here: the library's, on complete state. */
-static bool take_init(struct kvm_vcpu *v)
+/* What is the interpreter's, on complete state: INIT and SIPI that were posted here, code while A20 is off. */
+static bool take_aside(struct kvm_vcpu *v)
 {
 	return kvm_export(v) ? fatal(v, "does not show its state") : kvm_reenter(v);
 }
@@ -285,7 +285,9 @@ static bool attend(struct kvm_vcpu *v, unsigned *seen)
 		v->why = EXIT_KICK;
 		return false;
 	}
-	if ((att & (ATT_INIT | ATT_SIPI)) && !take_init(v))
+	if ((att & (ATT_INIT | ATT_SIPI)) && !take_aside(v))
+		return false;
+	if (!mem_get_a20(v->m->mem) && c->activity == ACT_RUNNING && !take_aside(v))
 		return false;
 	fold_apic(v, att);
 	if ((att & (ATT_NMI | ATT_NMI2)) && inject_nmi(v))

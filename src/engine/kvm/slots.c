@@ -3,7 +3,7 @@
  * machine runs (shadow RAM), the slots that differ go and come again; an access in between exits as one to device
  * memory, and the bus answers it from the range itself.
  *
- * While A20 is off no slot can say so: the interpreter runs (aside.c).
+ * While A20 is off no slot can say so: every vCPU leaves KVM, and the interpreter runs (aside.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -97,6 +97,9 @@ static void map_changed(void *opaque)
 		m->gone_wrong = true;
 		log_msg(LOG_ERROR, "KVM refuses the guest's memory: %s", strerror(errno));
 	}
+	for (unsigned k = 0; k < KVM_VCPUS_MAX && !mem_get_a20(m->mem); k++)
+		if (m->vcpu[k])
+			cpu_post(m->vcpu[k]->cpu, ATT_EVENTS);
 	pthread_mutex_unlock(&m->lock);
 }
 
