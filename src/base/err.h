@@ -7,7 +7,7 @@
 #include "base/base.h"
 
 struct err {
-	char text[400];
+	char text[1000];
 };
 
 /* Writes the sentence and returns -1, so that `return err_set(e, "…");` reads well. e may be NULL. */

@@ -554,6 +554,7 @@ void boot_options_take_shape(struct boot_options *o, const struct vm_config *sha
 		vm->cpus = shape->cpus;
 	if (!(o->given & BIT(OPT_CPU)))
 		vm->cpu_model = shape->cpu_model;
+	vm->apic_bus_hz = shape->apic_bus_hz;
 	if (!(o->given & BIT(OPT_DEBUG_EXIT)))
 		vm->debug_exit = shape->debug_exit;
 	if (!(o->given & BIT(OPT_TESTDEV)))

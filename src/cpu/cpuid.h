@@ -23,28 +23,28 @@ struct cpuid_leaf {
 
 struct cpuid_model {
 	const char *name;
-	bool amd;		/* vendor is AMD: follow the APM where the manuals differ */
+	bool amd; /* vendor is AMD: follow the APM where the manuals differ */
 	u64 features[(NR_FEATURES + 63) / 64];
 	u64 xcr0_mask, xss_mask;
 	u8 phys_bits, lin_bits;
-	u16 xsave_offset[20], xsave_size[20];	/* by component, as CPUID.0DH tells: standard format */
+	u16 xsave_offset[20], xsave_size[20]; /* by component, as CPUID.0DH tells: standard format */
 	u32 cpus;
-	u32 apic_bus_hz;	/* the APIC timer's clock, before the divider */
-	u64 tsc_hz;		/* of the host's TSC, which the guest's runs with */
-	u64 arch_capabilities;	/* IA32_ARCH_CAPABILITIES */
-	u32 microcode;		/* revision as the vendor's MSR shows it */
+	u32 apic_bus_hz;       /* the APIC timer's clock, before the divider */
+	u64 tsc_hz;	       /* of the host's TSC, which the guest's runs with */
+	u64 arch_capabilities; /* IA32_ARCH_CAPABILITIES */
+	u32 microcode;	       /* revision as the vendor's MSR shows it */
 	u32 max_basic, max_extended;
-	char text[64];		/* name's storage */
+	char text[256]; /* name's storage */
 	size_t n;
 	struct cpuid_leaf leaf[96];
 };
 
 /* What whoever executes the guest can keep of a model; all ones where there is no limit. */
 struct cpuid_limits {
-	const char *who;	/* in sentences: "KVM on this host" */
+	const char *who; /* in sentences: "KVM on this host" */
 	u64 features[(NR_FEATURES + 63) / 64];
 	u64 arch_capabilities;
-	u32 apic_bus_hz;	/* the APIC timer's clock; 0: any */
+	u32 apic_bus_hz; /* the APIC timer's clock; 0: any */
 };
 
 /* The features whose bits are set in these leaves. */
@@ -57,7 +57,8 @@ static inline void cpuid_limits_allow(struct cpuid_limits *l, enum feature f, bo
 /* Builds the model called name ("x86-64-v2", "-v3", "-v4", "host", with "+feat" or "-feat" appended after commas) for a
  * machine of cpus vCPUs; fails with a sentence when the host cannot run what it promises. */
 struct cpuid_model *cpuid_model_new(const char *name, unsigned cpus, struct err *e);
-/* The same within limits (NULL: none): "host" then has what it can have, any other model is refused if it promises more. */
+/* The same within limits (NULL: none): "host" then has what it can have, any other model is refused if it promises
+ * more. */
 struct cpuid_model *cpuid_model_new_within(const char *name, unsigned cpus, const struct cpuid_limits *l,
 					   struct err *e);
 void cpuid_model_free(struct cpuid_model *m);

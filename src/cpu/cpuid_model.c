@@ -402,7 +402,7 @@ static void narrow(struct cpuid_model *m, const struct cpuid_limits *l)
 
 static int check_features(const struct cpuid_model *m, const struct cpuid_limits *l, struct err *e)
 {
-	char missing[160], without[160];
+	char missing[240], without[400];
 	size_t at = 0, to = 0;
 
 	for (unsigned f = 0; f < NR_FEATURES; f++) {

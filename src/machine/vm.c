@@ -309,11 +309,20 @@ static const struct engine_ops *machine_engine(const struct vm *vm)
 static int vm_make_model(struct vm *vm, struct err *e)
 {
 	const struct engine_ops *ops = machine_engine(vm);
-	struct cpuid_limits limits;
+	struct cpuid_limits limits = { .who = "this engine", .arch_capabilities = ~0ull };
+	u32 told = vm->cfg.apic_bus_hz;
 
+	memset(limits.features, 0xff, sizeof(limits.features));
 	if (ops && ops->limits && ops->limits(&vm->cfg.engine_options, &limits, e))
 		return -1;
-	vm->model = cpuid_model_new_within(vm->cfg.cpu_model, vm->cfg.cpus, ops && ops->limits ? &limits : NULL, e);
+	if (told && limits.apic_bus_hz && limits.apic_bus_hz != told)
+		return err_set(
+		    e,
+		    "the guest was told that APIC timers count with %u MHz, and under %s they count with %u: "
+		    "give another engine",
+		    told / 1000000, limits.who, limits.apic_bus_hz / 1000000);
+	limits.apic_bus_hz = told ? told : limits.apic_bus_hz;
+	vm->model = cpuid_model_new_within(vm->cfg.cpu_model, vm->cfg.cpus, &limits, e);
 	return vm->model ? 0 : -1;
 }
 

@@ -45,6 +45,7 @@ struct vm_config {
 	u64 memory;			/* bytes, a multiple of 4 KiB */
 	unsigned cpus;
 	const char *cpu_model;
+	u32 apic_bus_hz;		/* the APIC timer's clock that the guest was told, by a snapshot; 0: the engine's */
 	const struct engine_ops *engine;
 	struct engine_options engine_options;
 	const struct engine_ops *other_engine;	/* takes turns with it, or NULL */

@@ -75,6 +75,7 @@ void snap_shape(const struct snap *s, struct vm_config *cfg)
 	cfg->memory = m->memory;
 	cfg->cpus = m->cpus;
 	cfg->cpu_model = m->model;
+	cfg->apic_bus_hz = m->apic_bus_hz;
 	cfg->debug_exit = (int)m->debug_exit - 1;
 	cfg->testdev = m->testdev;
 	cfg->rng = m->rng;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <zlib.h>
 
+#include "cpu/lapic.h"
+
 #define TSC_TOLERANCE 1000 /* a thousandth: what two measurements of one clock may differ by */
 
 #define S struct snap_machine
@@ -17,6 +19,7 @@ static const struct state_field fields[] = {
 	STATE_UINT(S, xss_mask),
 	STATE_UINT(S, phys_bits),
 	STATE_UINT(S, lin_bits),
+	STATE_UINT(S, apic_bus_hz),
 	STATE_ROW(S, "serial", serial, 1, 1, VM_SERIAL_MAX, STATE_KIND_BOOL, 0, 1),
 	STATE_BOOL(S, debugcon),
 	STATE_BOOL(S, testdev),
@@ -54,6 +57,7 @@ void snap_machine_of(const struct vm *vm, struct snap_machine *m)
 		.xss_mask = c->xss_mask,
 		.phys_bits = c->phys_bits,
 		.lin_bits = c->lin_bits,
+		.apic_bus_hz = (u32)cpuid_apic_bus_hz(c),
 		.debugcon = cfg->debugcon != NULL,
 		.debugcon_port = cfg->debugcon_port,
 		.testdev = cfg->testdev,
@@ -84,7 +88,8 @@ void snap_machine_of(const struct vm *vm, struct snap_machine *m)
 
 int snap_machine_check(const struct snap_machine *m, struct err *e)
 {
-	bool ends = memchr(m->model, 0, sizeof(m->model)) && m->memory % PAGE_SIZE == 0;
+	bool ends = memchr(m->model, 0, sizeof(m->model)) && m->memory % PAGE_SIZE == 0 &&
+		    (m->apic_bus_hz == APIC_BUS_HZ || m->apic_bus_hz == APIC_BUS_HZ_KVM);
 
 	for (unsigned i = 0; i < VM_DISKS_MAX; i++)
 		ends = ends && memchr(m->disk[i].serial, 0, sizeof(m->disk[i].serial));
@@ -134,6 +139,9 @@ static int compare_model(const struct snap_machine *m, const struct cpuid_model 
 	if (m->tsc_hz > c->tsc_hz + c->tsc_hz / TSC_TOLERANCE || m->tsc_hz < c->tsc_hz - c->tsc_hz / TSC_TOLERANCE)
 		return err_set(e, "the snapshot's TSC runs with %llu kHz, this host's with %llu kHz",
 			       (unsigned long long)m->tsc_hz / 1000, (unsigned long long)c->tsc_hz / 1000);
+	if (m->apic_bus_hz != cpuid_apic_bus_hz(c))
+		return err_set(e, "the snapshot's APIC timers count with %u MHz, here they count with %llu MHz",
+			       m->apic_bus_hz / 1000000, (unsigned long long)cpuid_apic_bus_hz(c) / 1000000);
 	return 0;
 }
 

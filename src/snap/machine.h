@@ -18,6 +18,7 @@ struct snap_machine {
 	u64 features[(NR_FEATURES + 63) / 64];
 	u64 tsc_hz, xcr0_mask, xss_mask;
 	u32 phys_bits, lin_bits;
+	u32 apic_bus_hz;
 	bool serial[VM_SERIAL_MAX], debugcon, testdev, rng, balloon;
 	u32 debug_exit; /* port + 1; 0: none */
 	u32 debugcon_port;

@@ -18,11 +18,11 @@ if [ -z "$LONG" ]; then
 fi
 LIMIT=1200
 export LIMIT
-cases auto gdb guest-realmode guest-events guest-exceptions guest-interrupts guest-paging guest-paging32 guest-ports \
+cases auto gdb model guest-realmode guest-events guest-exceptions guest-interrupts guest-paging guest-paging32 guest-ports \
 	guest-segments guest-selfmod guest-system guest-tasks guest-smp
 cases apic-realmode apic-events apic-interrupts apic-paging apic-system apic-smp
 cases switch-realmode switch-events switch-interrupts switch-paging switch-selfmod switch-system switch-tasks switch-smp
-cases snap-interp-kvm-1 snap-kvm-interp-1 snap-kvm-kvm-1 snap-interp-kvm-2 snap-kvm-translate-2
+cases snap-1-kvm-interp-kvm snap-1-kvm-kvm snap-2-kvm-interp-kvm snap-2-kvm-translate clock
 cases debian-1 debian-2
 cases debian-switch-1 debian-switch-2
 exit $status

@@ -290,6 +290,42 @@ static void test_another_machine(void **state)
 	vm_free(b);
 }
 
+/* The APIC timers' clock is the guest's that was saved, whatever would be chosen here. */
+static void test_apic_clock(void **state)
+{
+	struct vm_config cfg = { .memory = RAM,
+				 .cpus = 1,
+				 .cpu_model = "host",
+				 .engine = &engine_interp,
+				 .loaded = true,
+				 .debug_exit = -1 };
+	struct vm *fast, *slow, *same;
+	struct snap_machine m;
+	struct file f;
+	struct err e = { "" };
+
+	(void)state;
+	slow = vm_new(&cfg, &e);
+	cfg.apic_bus_hz = APIC_BUS_HZ_KVM;
+	fast = vm_new(&cfg, &e);
+	same = vm_new(&cfg, &e);
+	assert_true(slow && fast && same);
+	assert_int_equal(cpuid_apic_bus_hz(slow->model), APIC_BUS_HZ);
+	assert_int_equal(cpuid_apic_bus_hz(fast->model), APIC_BUS_HZ_KVM);
+	f = save(fast);
+	assert_int_equal(-1, load(slow, &f, &e));
+	assert_non_null(strstr(e.text, "1000 MHz, here they count with 100 MHz"));
+	assert_int_equal(0, load(same, &f, &e));
+	free(f.bytes);
+	snap_machine_of(fast, &m);
+	assert_int_equal(0, snap_machine_check(&m, &e));
+	m.apic_bus_hz = 7;
+	assert_int_equal(-1, snap_machine_check(&m, &e));
+	vm_free(slow);
+	vm_free(fast);
+	vm_free(same);
+}
+
 /* One element of one field says something else, with a right checksum: it is refused, or it can be. Then the machine is
  * used a little. */
 static void tell_lie(struct vm *vm, struct vm *other, const struct file *good, unsigned part, unsigned field,
@@ -357,8 +393,13 @@ static void test_lies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ranges), cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_names),
-		cmocka_unit_test(test_damage), cmocka_unit_test(test_another_machine), cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_ranges),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_another_machine),
+		cmocka_unit_test(test_apic_clock),
+		cmocka_unit_test(test_lies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,8 +145,7 @@ int kvm_limits(bool user_apic, struct cpuid_limits *l, struct err *e)
 	}
 	own_features(l, user_apic);
 	l->arch_capabilities = host_arch_capabilities(sys);
-	l->apic_bus_hz = user_apic || ioctl(sys, KVM_CHECK_EXTENSION, CAP_APIC_BUS_CYCLES_NS) > 0 ? APIC_BUS_HZ
-												  : APIC_BUS_HZ_KVM;
+	l->apic_bus_hz = user_apic || ioctl(sys, KVM_CHECK_EXTENSION, CAP_APIC_BUS_CYCLES_NS) > 0 ? 0 : APIC_BUS_HZ_KVM;
 	close(sys);
 	return 0;
 }

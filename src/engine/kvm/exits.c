@@ -182,7 +182,7 @@ static bool exit_debug(struct kvm_vcpu *v)
 	bool stepping = v->cpu->wishes && v->cpu->wishes->n > 4;
 
 	if (!wanted(v->cpu->wishes, d->pc) && stepping)
-		return true;
+		return !kvm_set_debug(v); /* again: POPF and its like have taken TF away */
 	if (!wanted(v->cpu->wishes, d->pc)) {
 		v->complete = !kvm_export(v);
 		v->why = EXIT_FATAL;

@@ -160,6 +160,8 @@ enum engine_exit kvm_run_loop(struct cpu *c, u64 budget);
 void kvm_kick(struct cpu *c);
 /* From struct cpu, complete, into KVM. False: run() is over for the reason v->why, and struct cpu is complete. */
 bool kvm_reenter(struct kvm_vcpu *v);
+/* The debugger's breakpoints, or steps if they are too many, into KVM; logs a refusal. */
+int kvm_set_debug(struct kvm_vcpu *v);
 /* Has KVM inject what it was handed, which it then shows. */
 int kvm_nudge(struct kvm_vcpu *v);
 

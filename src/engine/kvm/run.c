@@ -94,27 +94,6 @@ static void disarm(struct kvm_vcpu *v)
 /* ---- the debugger ------------------------------------------------------------------------------------------------
  */
 
-static int set_debug(struct kvm_vcpu *v)
-{
-	const struct debug_wishes *w = v->cpu->wishes;
-	struct kvm_guest_debug d = { 0 };
-
-	if (!v->debugging && (!w || !w->n))
-		return 0;
-	v->debugging = w && w->n;
-	if (v->debugging && w->n <= 4) {
-		d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
-		d.arch.debugreg[7] = 0x600;
-		for (unsigned k = 0; k < w->n; k++) {
-			d.arch.debugreg[k] = w->addr[k];
-			d.arch.debugreg[7] |= 2ull << (2 * k);
-		}
-	} else if (v->debugging) {
-		d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-	}
-	return ioctl(v->fd, KVM_SET_GUEST_DEBUG, &d);
-}
-
 static u64 linear_pc(const struct cpu *c)
 {
 	return (c->d.ebase[SEG_CS] + c->r[R_RIP]) & c->d.lin_mask;
@@ -156,6 +135,30 @@ static bool fatal(struct kvm_vcpu *v, const char *what)
 	log_msg(LOG_ERROR, "vCPU %u: KVM %s: %s", v->cpu->index, what, strerror(errno));
 	v->why = EXIT_FATAL;
 	return false;
+}
+
+int kvm_set_debug(struct kvm_vcpu *v)
+{
+	const struct debug_wishes *w = v->cpu->wishes;
+	struct kvm_guest_debug d = { 0 };
+
+	if (!v->debugging && (!w || !w->n))
+		return 0;
+	v->debugging = w && w->n;
+	if (v->debugging && w->n <= 4) {
+		d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+		d.arch.debugreg[7] = 0x600;
+		for (unsigned k = 0; k < w->n; k++) {
+			d.arch.debugreg[k] = w->addr[k];
+			d.arch.debugreg[7] |= 2ull << (2 * k);
+		}
+	} else if (v->debugging) {
+		d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+	}
+	if (!ioctl(v->fd, KVM_SET_GUEST_DEBUG, &d))
+		return 0;
+	fatal(v, "takes no breakpoints");
+	return -1;
 }
 
 /* ---- interrupts --------------------------------------------------------------------------------------------------
@@ -367,7 +370,7 @@ static bool begin(struct kvm_vcpu *v)
 		return false;
 	if (!kvm_reenter(v))
 		return false;
-	return set_debug(v) ? fatal(v, "takes no breakpoints") : true;
+	return !kvm_set_debug(v);
 }
 
 enum engine_exit kvm_run_loop(struct cpu *c, u64 budget)
