@@ -1,39 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Host code for one block: its entry, its instructions one after the other, and behind the last the paths that are
  * rarely taken.
- *
- * Flags are kept in EFLAGS from the instruction that made them to the first that loses them; before anything that may
- * fault, leave or lose them they are saved in the form of cpu->aflags. That is exact and needs no look ahead.
  */
 #include "engine/translate/cross.h"
 #include "engine/translate/gen.h"
 #include "engine/translate/report.h"
-
-void gen_flags_save(struct gen *g)
-{
-	if (g->flags != FLAGS_HOST)
-		return;
-	emit8(&g->e, 0x9f);			     /* lahf */
-	emit_rm(&g->e, 1, 0x0f90, 0, reg(H_RAX));    /* seto al */
-	emit_rm(&g->e, 2, 0x89, H_RAX, CPU(aflags)); /* mov aflags, ax */
-	g->flags = FLAGS_BOTH;
-}
-
-static void load_flags(struct emit *e)
-{
-	emit_rm(e, 4, 0x0fb7, H_RAX, CPU(aflags)); /* movzx eax, aflags */
-	emit8(e, 0x04);				   /* add al, 0x7f */
-	emit8(e, 0x7f);
-	emit8(e, 0x9e); /* sahf */
-}
-
-void gen_flags_load(struct gen *g)
-{
-	if (g->flags != FLAGS_MEM)
-		return;
-	load_flags(&g->e);
-	g->flags = FLAGS_BOTH;
-}
 
 void gen_cold_if(struct gen *g, unsigned cc)
 {
@@ -42,6 +13,8 @@ void gen_cold_if(struct gen *g, unsigned cc)
 	*c = (struct cold){
 		.from = emit_forward(&g->e, cc), .k = (u8)g->k, .off = g->next, .bias = g->bias, .x87 = g->x87
 	};
+	if (g->flags == FLAGS_NONE)
+		c->again = g->again;
 }
 
 void gen_call_thunk(struct gen *g, const u8 *to)
@@ -102,8 +75,10 @@ static void gen_insn(struct gen *g)
 		gen_x87_flush(g);
 	if (i->exec == exec_ud || i->exec == exec_unimpl || i->asz == 2 || !gen_inline(g)) {
 		gen_call(g);
+		g->again.how = AGAIN_NOT;
 		return;
 	}
+	gen_flags_behind(g);
 	counter_inc(g->t->in.cpu->counters, CNT_TRANSLATED);
 	if (!gen_opt(g, OPT_FLAGS) && !g->ended) {
 		gen_flags_save(g);
@@ -115,7 +90,7 @@ static void gen_insn(struct gen *g)
 		g->cold[n].leave = gen_share_pending(g);
 		g->cold[n].back = g->e.p;
 		g->cold[n].live = (u8)g->live;
-		g->cold[n].host_flags = g->flags != FLAGS_MEM;
+		g->cold[n].host_flags = g->flags == FLAGS_HOST || g->flags == FLAGS_BOTH;
 	}
 }
 
@@ -147,6 +122,7 @@ static void gen_alone(struct gen *g, const struct cold *c)
 	g->live = c->live;
 	g->x87 = c->x87;
 	g->flags = FLAGS_MEM;
+	gen_flags_restore(g, &c->again);
 	g->ended = g->more = false;
 	if (!gen_inline(g))
 		gen_call(g);
@@ -184,6 +160,7 @@ static void gen_cold(struct gen *g, const struct cold *c)
 		gen_alone(g, c);
 		return;
 	}
+	gen_flags_restore(g, &c->again);
 	gen_x87_pointers(g, &c->x87, c->bias);
 	emit_call(g, c->k, c->off, c->bias);
 	if (c->load) {
@@ -210,7 +187,7 @@ static void gen_cold(struct gen *g, const struct cold *c)
 	}
 	emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)(c->off - c->bias));
 	if (c->host_flags)
-		load_flags(&g->e);
+		gen_flags_load_now(g);
 	emit_jump(&g->e, CC_ALWAYS, c->back);
 }
 

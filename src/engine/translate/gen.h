@@ -9,7 +9,21 @@
 #include "engine/translate/translate.h"
 
 /* Where the guest's arithmetic flags are. */
-enum flags_at { FLAGS_MEM, FLAGS_HOST, FLAGS_BOTH };
+enum flags_at { FLAGS_MEM, FLAGS_HOST, FLAGS_BOTH, FLAGS_NONE };
+
+/* How to make the flags again (gen_flags.c): not; by TEST of the result; by the instruction, on operands that it did
+ * not change, or on a copy of its result after what undoes it. */
+enum again_how { AGAIN_NOT, AGAIN_TEST, AGAIN_SAME, AGAIN_UNDO, AGAIN_TWICE };
+
+struct again {
+	u8 how, size, to; /* to: guest register, the second operand is `from` or an opcode extension */
+	u8 from;
+	bool has_reg;
+	u8 op, n_imm;
+	u8 k;	  /* the instruction's number + 1 */
+	u16 regs; /* guest registers that must be as they were */
+	u32 imm;
+};
 
 /* The last x87 instruction, whose FIP and FOP are not stored yet. off: from the block's start. */
 struct x87_last {
@@ -31,7 +45,8 @@ struct cold {
 	unsigned off, bias;
 	bool wide;    /* more was probed than is accessed: the instruction is repeated by itself, and the code left */
 	bool upgrade; /* a right to write was probed for what is read: refilled for reading */
-	bool leave;   /* the code does not go on behind it, since it relies on what was probed before the library ran */
+	struct again again; /* how the flags come back where they were nowhere */
+	bool leave; /* the code does not go on behind it, since it relies on what was probed before the library ran */
 };
 
 /* Where a memory operand lies (gen_plan.c). Two whose fields but the last three are equal lie as far from each other as
@@ -91,6 +106,8 @@ struct gen {
 	const struct block *member[CODE_INSNS]; /* blocks whose code this is */
 	unsigned n_members;
 	struct place place[CODE_INSNS][PLACES];
+	u16 wrote[CODE_INSNS]; /* the guest registers that each may change */
+	struct again again;    /* how the last flags were made */
 	struct group group[GROUPS];
 	unsigned next_group;
 	bool alone; /* nothing is shared */
@@ -143,11 +160,20 @@ static inline unsigned gen_read(struct gen *g, unsigned r, unsigned temp)
 	return temp;
 }
 
-/* gen.c */
-/* Flags into cpu->aflags; EFLAGS stays as it is. */
+/* gen_flags.c */
+/* Flags into cpu->aflags; EFLAGS stays as it is. Uses RAX, and R14, R15 where they were nowhere. */
 void gen_flags_save(struct gen *g);
-/* Flags into EFLAGS. Uses RAX. */
+/* Flags into EFLAGS. Uses the same. */
 void gen_flags_load(struct gen *g);
+/* Before a probe of the current instruction's: saved, unless they are dead and can be made again. */
+void gen_flags_lose(struct gen *g);
+/* Behind the current instruction, which is g->insn[g->k]: can its or older flags be made again? */
+void gen_flags_behind(struct gen *g);
+/* On a rarely taken path: from registers to cpu->aflags, if a says how; from cpu->aflags to EFLAGS. */
+void gen_flags_restore(struct gen *g, const struct again *a);
+void gen_flags_load_now(struct gen *g);
+
+/* gen.c */
 /* Calls one of thunks.c. */
 void gen_call_thunk(struct gen *g, const u8 *to);
 /* The instruction is left to the library if the condition holds now. */

@@ -202,7 +202,7 @@ void gen_stack_probe(struct gen *g, s32 d, bool write)
 {
 	if (gen_shared(g, PLACE_STACK, gen_width(g), write))
 		return;
-	gen_flags_save(g);
+	gen_flags_lose(g);
 	gen_linear_implied(g, RSP, d);
 	gen_probe_place(g, PLACE_STACK, gen_width(g), write);
 }

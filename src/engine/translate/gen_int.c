@@ -315,6 +315,46 @@ static bool flags_die(const struct gen *g)
 	return false;
 }
 
+/* How these flags could be made again, afterwards. */
+static void note_again(struct gen *g, const struct form *f, bool in_memory)
+{
+	const struct insn *i = g->i;
+	unsigned op = f->op, n = op < 0x40 ? op >> 3 : f->r, to = f->has_reg && f->reg_written ? f->r : f->rm;
+	unsigned from = f->has_reg && f->reg_written ? f->rm : f->r;
+	bool group1 = op >= 0x80 && op <= 0x83, test = op == 0x84 || op == 0x85,
+	     neg = (op == 0xf6 || op == 0xf7) && n == 3;
+	struct again *a = &g->again;
+
+	*a = (struct again){ .how = AGAIN_NOT };
+	if (high_reg(i, f) || high_rm(i, f) || g->alone)
+		return;
+	if ((op < 0x40 || group1) && (n == 1 || n == 4 || n == 6) && !(in_memory && !f->reg_written))
+		a->how = AGAIN_TEST;
+	else if (in_memory)
+		return;
+	else if (test || ((op == 0xf6 || op == 0xf7) && n < 2) || ((op < 0x40 || group1) && n == 7))
+		a->how = AGAIN_SAME;
+	else if ((op < 0x40 || group1) && (n == 0 || n == 5) && !(f->has_reg && f->r == f->rm))
+		a->how = AGAIN_UNDO;
+	else if (neg)
+		a->how = AGAIN_TWICE;
+	else
+		return;
+	if (a->how == AGAIN_SAME && op < 0x40 && (op & 2)) { /* CMP reg, rm */
+		to = f->r;
+		from = f->rm;
+	}
+	a->op = (u8)(op < 0x40 ? op & ~2u : op);
+	a->size = f->size;
+	a->to = (u8)to;
+	a->from = (u8)from;
+	a->has_reg = f->has_reg;
+	a->n_imm = f->imm;
+	a->imm = (u32)i->imm;
+	a->k = (u8)(g->k + 1);
+	a->regs = (u16)(1u << (to & 15) | (f->has_reg && a->how != AGAIN_TEST ? 1u << (from & 15) : 0));
+}
+
 static void gen_form(struct gen *g, const struct form *f)
 {
 	bool in_memory = (g->i->flags & INSN_MEM) && !f->plain;
@@ -338,8 +378,10 @@ static void gen_form(struct gen *g, const struct form *f)
 		emit8(&g->e, 0xf0);
 	emit_rm(&g->e, f->size, f->op, r, in_memory ? gen_at(g) : reg(rm));
 	emit_bytes(&g->e, g->i->imm, f->imm);
-	if (f->flags_written)
+	if (f->flags_written) {
 		g->flags = FLAGS_HOST;
+		note_again(g, f, in_memory);
+	}
 	if (f->has_reg && f->reg_written && r == H_R15)
 		emit_store(&g->e, guest_at(f->r), H_R15);
 	if (!in_memory && f->rm_written && rm == H_R14)

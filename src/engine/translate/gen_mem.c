@@ -44,7 +44,8 @@ void gen_segment(struct gen *g)
 		emit_rm(&g->e, 1, 0xf6, 0, CPU(d.seg_check)); /* test byte seg_check, bit */
 		emit8(&g->e, 1u << s);
 		gen_cold_if(g, CC_NE);
-		g->flags = FLAGS_MEM;
+		if (g->flags != FLAGS_NONE)
+			g->flags = FLAGS_MEM;
 	}
 	if (outer || (g->b->key & BLOCK_KEY_BASES))
 		emit_rm(&g->e, gen_width(g), 0x03, H_R14, cpu_at(offsetof(struct cpu, d.ebase) + 8 * s));
@@ -112,7 +113,8 @@ static struct cold *gen_probe_range(struct gen *g, const struct range *r)
 	}
 	emit_rm(e, 8, 0x03, H_R14, mem(H_R15, offsetof(struct tlbe, add)));
 	g->at = 0;
-	g->flags = FLAGS_MEM;
+	if (g->flags != FLAGS_NONE)
+		g->flags = FLAGS_MEM;
 	return c;
 }
 
@@ -141,7 +143,7 @@ void gen_operand(struct gen *g, unsigned size, bool write)
 {
 	if (gen_shared(g, PLACE_EXPLICIT, size, write))
 		return;
-	gen_flags_save(g);
+	gen_flags_lose(g);
 	gen_linear(g);
 	gen_probe_place(g, PLACE_EXPLICIT, size, write);
 }

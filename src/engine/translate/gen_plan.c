@@ -403,9 +403,19 @@ static struct place stack_place(const struct plan *p, const struct insn *i)
 	return at;
 }
 
+/* The registers that have another value now, or may have. */
+static u16 changed(const struct plan *a, const struct plan *b)
+{
+	unsigned set = 0;
+
+	for (unsigned r = 0; r < 16; r++)
+		set |= (unsigned)(a->r[r].symbol != b->r[r].symbol || a->r[r].off != b->r[r].off) << r;
+	return (u16)set;
+}
+
 void gen_plan(struct gen *g, unsigned n)
 {
-	struct plan p = { .g = g, .next_symbol = SYMBOL_FIRST };
+	struct plan p = { .g = g, .next_symbol = SYMBOL_FIRST }, before;
 	unsigned next = 0;
 
 	forget_all(&p);
@@ -418,6 +428,8 @@ void gen_plan(struct gen *g, unsigned n)
 		if ((i->flags & INSN_MEM) && !lea && i->asz != 2)
 			g->place[k][PLACE_EXPLICIT] = explicit_place(&p, i, next);
 		g->place[k][PLACE_STACK] = stack_place(&p, i);
+		before = p;
 		effect(&p, i);
+		g->wrote[k] = changed(&before, &p);
 	}
 }
