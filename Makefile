@@ -11,7 +11,10 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -fno-strict-aliasing -fwrap
 LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lslirp -lseccomp -lpthread -lm
 Q       := $(if $(V),,@)
 
-SRCS := $(sort $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c)))
+# What runs in the guest of `doppel run`: a static program that doppel carries in itself.
+AGENT_SRCS := $(wildcard src/agent/*.c)
+AGENT := $(BUILD)/agent.elf
+SRCS := $(sort $(filter-out src/main.c $(AGENT_SRCS),$(wildcard src/*/*.c src/*/*/*.c)))
 OBJS := $(SRCS:%.c=$(BUILD)/%.o)
 LIB  := $(BUILD)/libdoppel.a
 
@@ -37,6 +40,15 @@ $(BUILD)/%.o: %.c
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(OBJS:.o=.d) $(BUILD)/src/main.d
+
+# Of the sanitizers only the host's side has any use.
+$(AGENT): $(AGENT_SRCS) $(wildcard src/agent/*.h) src/base/base.h
+	@mkdir -p $(@D)
+	@echo "  AGENT   $@"
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -Os -static -s -o $@ $(AGENT_SRCS)
+
+$(BUILD)/src/cli/agent_image.o: $(AGENT)
+$(BUILD)/src/cli/agent_image.o: ALL_CFLAGS += -Wa,-I$(BUILD)
 
 # ---- a guest on this terminal ------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ static struct {
 	void (*_Atomic resize)(void *opaque);
 	void *resize_opaque;
 	atomic_int stops;
+	atomic_bool all; /* every signal is for stop, not just the first */
 } sg;
 
 static void restore_terminal(void)
@@ -46,7 +47,7 @@ static void on_stop(int sig)
 	void (*fn)(void *, int) = atomic_load(&sg.stop);
 	int saved = errno;
 
-	if (fn && !atomic_fetch_add(&sg.stops, 1)) {
+	if (fn && (atomic_load(&sg.all) || !atomic_fetch_add(&sg.stops, 1))) {
 		fn(sg.stop_opaque, sig);
 		errno = saved;
 		return;
@@ -101,6 +102,16 @@ void signals_on_stop(void (*fn)(void *opaque, int sig), void *opaque)
 {
 	sg.stop_opaque = opaque;
 	atomic_store(&sg.stop, fn);
+}
+
+void signals_on_any(void (*fn)(void *opaque, int sig), void *opaque)
+{
+	struct sigaction any = { .sa_handler = fn ? on_stop : SIG_DFL, .sa_flags = SA_RESTART };
+
+	signals_on_stop(fn, opaque);
+	atomic_store(&sg.all, fn != NULL);
+	sigaction(SIGUSR1, &any, NULL);
+	sigaction(SIGUSR2, &any, NULL);
 }
 
 static void on_resize(int sig)

@@ -16,6 +16,8 @@ void signals_guard_terminal(int fd, const struct termios *cooked, const struct t
 /* SIGINT, SIGTERM, SIGHUP and SIGQUIT call fn (async-signal-safe) the first time; the second time, or with no fn, they
  * end the process. */
 void signals_on_stop(void (*fn)(void *opaque, int sig), void *opaque);
+/* The same signals, SIGUSR1 and SIGUSR2, and every time: they are somebody else's. NULL: as before signals_init(). */
+void signals_on_any(void (*fn)(void *opaque, int sig), void *opaque);
 /* SIGWINCH, the terminal's size has changed, calls fn (async-signal-safe); NULL: nobody cares any more. */
 void signals_on_resize(void (*fn)(void *opaque), void *opaque);
 

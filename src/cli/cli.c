@@ -7,6 +7,9 @@
 #include "cli/version.h"
 
 static const struct verb verbs[] = {
+	{ "run", "doppel run [options] [-- COMMAND]", "a command, or a shell, in a machine that sees this host's files",
+	  run_main, run_help },
+	{ "fetch", "doppel fetch", "gets the kernel that 'doppel run' starts", fetch_main, fetch_help },
 	{ "boot", "doppel boot [options]", "a machine: from a disk image, a kernel or firmware", boot_main, boot_help },
 	{ "ps", "doppel ps", "the machines that are running", ps_main, ps_help },
 	{ "stop", "doppel stop NAME", "presses a machine's power button, or ends it (--now)", stop_main, stop_help },
@@ -18,7 +21,7 @@ static const struct verb verbs[] = {
 };
 
 /* Verbs of the design that this version does not have. */
-static const char *const absent[] = { "run", "console" };
+static const char *const absent[] = { "console" };
 
 const struct verb *verb_get(unsigned n)
 {

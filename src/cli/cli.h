@@ -24,6 +24,10 @@ int cli_main(int argc, char **argv);
 /* Prints the sentence; returns STATUS_FAILURE. */
 int cli_fail(const struct err *e);
 
+int run_main(int argc, char **argv);
+void run_help(FILE *f);
+int fetch_main(int argc, char **argv);
+void fetch_help(FILE *f);
 int boot_main(int argc, char **argv);
 void boot_help(FILE *f);
 int doctor_main(int argc, char **argv);

@@ -129,7 +129,9 @@ static void bus_unlock(void *opaque)
 /* n counts them, as det.c does. */
 static struct chardev *vm_chardev(struct vm *vm, const char *spec, unsigned n, struct err *e)
 {
-	struct chardev *c = chardev_new(spec, vm->loop, &vm->cfg.keys, e);
+	const struct vm_companion *other = &vm->cfg.companion;
+	struct chardev *c = *spec == '@' && other->chardev ? other->chardev(other->opaque, spec, vm->loop, e)
+							   : chardev_new(spec, vm->loop, &vm->cfg.keys, e);
 
 	return c && vm->cfg.deterministic ? logged_new(c, vm->cfg.inputs, (u16)n, e) : c;
 }
@@ -517,6 +519,8 @@ static void vm_io_loop(struct vm *vm, struct err *e)
 		pthread_mutex_lock(&vm->lock);
 		loop_dispatch(vm->loop);
 		vm_tell_size(vm);
+		if (vm->cfg.companion.poll)
+			vm->cfg.companion.poll(vm->cfg.companion.opaque, vm);
 		pthread_mutex_unlock(&vm->lock);
 		vm_check_signal(vm);
 		if (atomic_load(&vm->reset_wanted) && vm_reset(vm, e))

@@ -41,6 +41,14 @@ struct vm;
 struct pc;
 struct mmu;
 
+/* Somebody who lives beside the machine, in its I/O thread and under its lock. */
+struct vm_companion {
+	/* Makes the character devices whose specs begin with '@'. */
+	struct chardev *(*chardev)(void *opaque, const char *spec, struct loop *loop, struct err *e);
+	void (*poll)(void *opaque, struct vm *vm);	/* once in each round of the I/O thread */
+	void *opaque;
+};
+
 struct vm_config {
 	u64 memory;			/* bytes, a multiple of 4 KiB */
 	unsigned cpus;
@@ -81,6 +89,7 @@ struct vm_config {
 	void (*trace)(struct cpu *c, enum trace_kind kind, u64 a, u64 b, u64 x);	/* struct cpu_ops.trace */
 	void *trace_opaque;
 	u32 trace_mask;
+	struct vm_companion companion;	/* members may be NULL */
 	/* A vCPU stopped with EXIT_DEBUG; all are held. Called in that vCPU's thread. */
 	void (*debug_stop)(void *opaque, struct vm *vm, unsigned vcpu);
 	void *debug_opaque;

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * `doppel run`, part by part: the words, the kernel and what it is started with, the command.
+ */
+#ifndef CLI_RUN_H
+#define CLI_RUN_H
+
+#include <limits.h>
+
+#include "api/session.h"
+#include "cli/boot.h"
+
+#define RUN_WORDS_MAX 64
+#define RUN_SHARES_MAX (VM_SHARES_MAX - 1) /* one is the root */
+
+struct run_share {
+	char dir[1024], path[1024];
+	bool readonly;
+};
+
+struct run_options {
+	const char *kernel, *modules, *append, *rootfs, *directory, *user;
+	struct run_share share[RUN_SHARES_MAX];
+	unsigned nr_shares;
+	bool no_share, quiet, help, memory;
+	int verbose;
+	char *env[RUN_WORDS_MAX];
+	unsigned nr_env;
+	char *boot[2 * RUN_WORDS_MAX]; /* words for boot_options_parse() */
+	unsigned nr_boot;
+	char **command; /* ends with NULL; NULL: a shell */
+	/* What they come to. */
+	char cwd[1024], root[1024];
+	bool copy; /* the root's files are in the initramfs */
+	bool tty, tty_err;
+};
+
+/* run_options.c. -1 with a sentence. */
+int run_options_parse(struct run_options *o, int argc, char **argv, struct err *e);
+
+struct guest_kernel {
+	char image[PATH_MAX], modules[PATH_MAX]; /* modules "": none are known */
+	char release[128];
+};
+
+/* kernel.c: which kernel it is. -1 with a sentence. */
+int kernel_find(struct guest_kernel *k, const char *file, const char *modules, struct err *e);
+/* $XDG_CACHE_HOME/doppel, made. -1 with a sentence. */
+int cache_directory(char *path, size_t len, struct err *e);
+
+/* rootfs.c: what --rootfs names, as a directory in o->root. -1 with a sentence. */
+int rootfs_find(struct run_options *o, struct err *e);
+
+/* initramfs.c: a file descriptor with agent, modules, and what the options want beside, or -1 with a sentence. */
+int initramfs_make(const struct guest_kernel *k, const struct run_options *o, struct err *e);
+
+/* run_command.c: tells the agent all that it needs. -1 with a sentence. */
+int run_command_say(struct session *s, const struct run_options *o, const struct vm_config *vm, struct err *e);
+
+#endif
