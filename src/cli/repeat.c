@@ -83,7 +83,17 @@ static int open_lockstep(struct boot_options *o, struct err *e)
 	return 0;
 }
 
-/* auto leaves out what cannot do what other options ask for. A snapshot's CPU has the features that it has. */
+/* Is it about what only an engine of this program's own sees or keeps? A snapshot's CPU has the features that it has.
+ */
+static bool wants_software(const struct boot_options *o)
+{
+	const struct engine_options *t = &o->vm.engine_options;
+
+	return t->verify || t->dump_blocks || t->perf_map || o->vm.switch_every || o->load || o->trace ||
+	       o->audit_tlb || o->audit_blocks;
+}
+
+/* auto leaves out what cannot do what other options ask for. */
 static const struct engine_ops *choose_engine(struct boot_options *o, struct err *e)
 {
 	const struct engine_options *t = &o->vm.engine_options;
@@ -92,7 +102,7 @@ static const struct engine_ops *choose_engine(struct boot_options *o, struct err
 		.counting = o->vm.deterministic, .cpu_model = o->vm.cpu_model, .cpus = o->vm.cpus, .options = t
 	};
 
-	if (!pinned && (t->verify || t->dump_blocks || t->perf_map || o->vm.switch_every || o->load))
+	if (!pinned && wants_software(o))
 		needs.counting = true;
 	return arbiter_choose_for(o->engine, &needs, &o->passed, e);
 }

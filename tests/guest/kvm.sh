@@ -23,6 +23,6 @@ cases auto gdb model guest-realmode guest-events guest-exceptions guest-interrup
 cases apic-realmode apic-events apic-interrupts apic-paging apic-system apic-smp
 cases switch-realmode switch-events switch-interrupts switch-paging switch-selfmod switch-system switch-tasks switch-smp
 cases snap-1-kvm-interp-kvm snap-1-kvm-kvm snap-2-kvm-interp-kvm snap-2-kvm-translate clock
-cases debian-1 debian-2
-cases debian-switch-1 debian-switch-2
+cases debian-1
+cases debian-switch-1
 exit $status

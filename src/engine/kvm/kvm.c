@@ -185,7 +185,8 @@ static int limits(const struct engine_options *o, struct cpuid_limits *l, struct
 const struct engine_ops engine_kvm = {
 	.name = "kvm",
 	.timed = true,
-	.on_request = "it works here, but whole systems are not proven to run under it yet: --engine kvm takes it",
+	.on_request =
+	    "it works here, but kernels with several CPUs are not proven to run under it yet: --engine kvm takes it",
 	.probe = kvm_probe,
 	.limits = limits,
 	.machine_new = machine_new,
