@@ -240,6 +240,18 @@ static unsigned fx_xmm(const struct cpu *c)
 	return c->d.long64 ? 16 : 8;
 }
 
+/* AMD's processors check words' alignment before the area's where #AC is in force; Intel leaves it open (SDM 2A FXSAVE). */
+static int fx_open(struct cpu *c, const struct insn *i, unsigned acc, struct area *a)
+{
+	int out = area_open(c, i, 512, 1, acc, a);
+
+	if (out || !(a->lin & 15))
+		return out;
+	if (cpu_is_amd(c) && (a->lin & 3) && c->d.cpl == 3 && (c->cr0 & CR0_AM) && (c->rflags & FLAG_AC))
+		return cpu_raise_error(c, EXC_AC, 0);
+	return cpu_gp(c, 0);
+}
+
 static int exec_fxsave(struct cpu *c, const struct insn *i)
 {
 	u8 b[416] = { 0 };
@@ -249,7 +261,7 @@ static int exec_fxsave(struct cpu *c, const struct insn *i)
 	int out = fx_checks(c);
 
 	if (!out)
-		out = area_open(c, i, 512, 16, ACC_W, &a);
+		out = fx_open(c, i, ACC_W, &a);
 	if (!out)
 		out = area_probe(&a, 512);
 	if (out)
@@ -272,7 +284,7 @@ static int exec_fxrstor(struct cpu *c, const struct insn *i)
 	int out = fx_checks(c);
 
 	if (!out)
-		out = area_open(c, i, 512, 16, ACC_R, &a);
+		out = fx_open(c, i, ACC_R, &a);
 	if (!out)
 		out = area_read(&a, 0, b, sizeof(b));
 	if (out)

@@ -168,6 +168,8 @@ USER(frstor, "frstor (%rdi); fninit");
 USER(maskmov, "pcmpeqd %xmm0, %xmm0; maskmovdqu %xmm0, %xmm0");
 USER(movd, "movd (%rdi), %xmm0");
 USER(movq, "movq (%rdi), %xmm0");
+USER(fxsave, "fxsave (%rdi)");
+USER(fxrstor, "fxrstor (%rdi); fninit");
 USER(invalid, "xor %ecx, %ecx; mov %ecx, (%rdi)");
 
 static const struct {
@@ -226,6 +228,26 @@ static bool is_amd(void)
 	return r[2] == 0x444d4163; /* cAMD */
 }
 
+/* #GP unless at a multiple of 16; where #AC is in force Zen 4 gives it first, by doublewords, and Intel may or may not. */
+static void state_at(unsigned off, unsigned on, bool amd)
+{
+	static const struct {
+		const char *name;
+		u8 *code;
+	} state[] = { { "#AC: FXSAVE", u_fxsave }, { "#AC: FXRSTOR", u_fxrstor } };
+	u64 want = off % 16 == 0 ? 0x80 : on == 3 && off % 4 && amd ? AC : GP;
+
+	for (unsigned i = 0; i < 2; i++) {
+		u64 got = user(state[i].code, off, on & 2 ? AC_FLAG : 0);
+
+		if (on == 3 && off % 4 && !amd && got == AC)
+			continue;
+		kit_case(state[i].name, "SDM 2A FXSAVE, #AC", want, got);
+		if (want != 0x80)
+			kit_case("#AC, #GP: error code of a state", "SDM 3A 6.15 #AC", 0, KIT_ERR);
+	}
+}
+
 static void alignment(void)
 {
 	bool amd = is_amd();
@@ -251,6 +273,10 @@ static void alignment(void)
 				if (want)
 					kit_case("#AC: error code", "SDM 3A 6.15 #AC", 0, KIT_ERR);
 			}
+		}
+		for (unsigned off = 0; off < 32; off++) {
+			kit_with("at %u, AM and AC %u", off, on, 0, 0);
+			state_at(off, on, amd);
 		}
 	}
 	kit_with(NULL, 0, 0, 0, 0);
