@@ -78,3 +78,8 @@ struct block *block_logged_new(struct block *inner, struct inputs *in, u16 sourc
 	l->source = source;
 	return &l->b;
 }
+
+struct block *block_logged_inner(struct block *b)
+{
+	return b->ops == &logged_ops ? of(b)->inner : b;
+}

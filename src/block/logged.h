@@ -11,4 +11,7 @@
 /* Takes inner over, also when it fails. */
 struct block *block_logged_new(struct block *inner, struct inputs *in, u16 source, struct err *e);
 
+/* The disk behind it; b itself when it is another kind. For who restores a disk's state, which is no input. */
+struct block *block_logged_inner(struct block *b);
+
 #endif

@@ -36,7 +36,11 @@
 
 u64 det_tsc(struct vm *vm)
 {
-	vm->det.tsc = MAX(clock_ns(&vm->clock), vm->det.tsc + 1);
+	u64 ticks = clock_ns(&vm->clock);
+
+	if (unlikely(vm->det.tsc_hz != NS_PER_SEC))
+		ticks = clock_ns_to_ticks(ticks, vm->det.tsc_hz);
+	vm->det.tsc = MAX(ticks, vm->det.tsc + 1);
 	return vm->det.tsc;
 }
 
@@ -321,6 +325,7 @@ int det_begin(struct vm *vm, struct err *e)
 	snprintf(s.engine, sizeof(s.engine), "%s", vm->cfg.engine->name);
 	snprintf(s.model, sizeof(s.model), "%s", vm->model->name);
 	vm->clock.virtual_time = true;
+	vm->det.tsc_hz = DET_TSC_HZ;
 	cpuid_model_set_tsc_hz(vm->model, DET_TSC_HZ);
 	clock_init(&vm->det.real);
 	if (vm->cfg.inputs && inputs_begin(vm->cfg.inputs, &s, e))
@@ -344,6 +349,24 @@ int det_built(struct vm *vm, struct err *e)
 	vm_state_hash(vm, &h);
 	hash_model(vm->model, &h);
 	return inputs_start(vm->cfg.inputs, &h, e);
+}
+
+void det_take_tsc(struct vm *vm, u64 hz)
+{
+	vm->det.tsc_hz = hz;
+	cpuid_model_set_tsc_hz(vm->model, hz);
+}
+
+/* The guest's clock goes on where it was saved; the host's, the calendar and --timeout begin here. */
+int det_loaded(struct vm *vm, struct err *e)
+{
+	u64 now = clock_ns(&vm->clock);
+
+	clock_set(&vm->det.real, now);
+	vm->det.wall_ns -= now;
+	if (vm->cfg.timeout_ns)
+		vm->cfg.timeout_ns += now;
+	return det_built(vm, e);
 }
 
 /* Stamped with the beginning of the turn in which it came. */

@@ -7,17 +7,22 @@
 #include "base/hash.h"
 #include "machine/vm.h"
 
-/* The TSC of such a machine ticks with the VM clock, once a nanosecond; an instruction takes one. */
+/* The TSC of such a machine ticks with the VM clock, once a nanosecond; an instruction takes one. A snapshot's has its
+ * own rate. */
 #define DET_TSC_HZ NS_PER_SEC
 
 /* Before the machine is built: the setup is written or compared. */
 int det_begin(struct vm *vm, struct err *e);
 /* When it is built: the state before the first instruction likewise. */
 int det_built(struct vm *vm, struct err *e);
+/* For a snapshot, before it is compared and behind its last section: the rate of its TSC; then what det_built() does.
+ */
+void det_take_tsc(struct vm *vm, u64 hz);
+int det_loaded(struct vm *vm, struct err *e);
 /* Instead of threads: to the end. */
 void det_run(struct vm *vm, struct err *e);
-/* The parts of a turn, for who wants to stand beside it. Before: what has arrived, timers that are due. Both: false when the
- * machine has ended. Behind: the busiest vCPU ran so many instructions. */
+/* The parts of a turn, for who wants to stand beside it. Before: what has arrived, timers that are due. Both: false
+ * when the machine has ended. Behind: the busiest vCPU ran so many instructions. */
 bool det_turn_begin(struct vm *vm);
 bool det_turn_end(struct vm *vm, u64 ran, struct err *e);
 /* How many instructions a vCPU may run in this turn. */

@@ -364,7 +364,7 @@ static int vm_build(struct vm *vm, struct err *e)
 		return -1;
 	if (!vm->cfg.loaded && vm_load(vm, e))
 		return -1;
-	return vm->cfg.deterministic ? det_built(vm, e) : 0;
+	return vm->cfg.deterministic && !vm->cfg.loaded ? det_built(vm, e) : 0;
 }
 
 struct vm *vm_new(const struct vm_config *cfg, struct err *e)

@@ -123,6 +123,7 @@ struct vcpu {
 struct det {
 	u64 turn;
 	u64 tsc;			/* the last value that anybody saw */
+	u64 tsc_hz;
 	u64 wall_ns;			/* UTC at VM time 0 */
 	struct cpu *running;		/* a vCPU in its slice */
 	struct clock real;		/* the host's time since the run began */

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "block/logged.h"
+#include "machine/det.h"
 #include "mmu/mmu.h"
 #include "snap/machine.h"
 #include "snap/parts.h"
@@ -98,7 +100,7 @@ static int read_section(struct snap *s, struct vm *vm, struct snap_parts *p, str
 
 		snprintf(name, sizeof(name), "disk%u", i);
 		if (!strcmp(sec->name, name) && vm->cfg.disk[i].overlay)
-			return snap_get_overlay(sec, vm->disk[i], e);
+			return snap_get_overlay(sec, block_logged_inner(vm->disk[i]), e);
 	}
 	part = snap_parts_find(p, sec->name);
 	if (!part)
@@ -161,7 +163,7 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 	int ret;
 
 	if (vm->cfg.deterministic)
-		return err_set(e, "--load does not go with --record or --replay");
+		det_take_tsc(vm, s->machine.tsc_hz);
 	if (snap_machine_compare(&s->machine, vm, e) || snap_parts_init(&p, vm, e))
 		return -1;
 	pthread_mutex_lock(&vm->lock);
@@ -173,5 +175,5 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 	}
 	pthread_mutex_unlock(&vm->lock);
 	snap_parts_free(&p);
-	return ret;
+	return !ret && vm->cfg.deterministic ? det_loaded(vm, e) : ret;
 }

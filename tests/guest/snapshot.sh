@@ -53,6 +53,29 @@ for case in "interp interp 1" "interp translate 2" "translate interp 2" "transla
 	go_on "$2"
 done
 
+# A recording that begins with a snapshot is repeated by both engines, from that snapshot only.
+repeat() {
+	timeout 150 "$DOPPEL" boot --load "$snap" --timeout 120 "$@" >"$TMPDIR/console" 2>"$TMPDIR/errors" </dev/null
+	status=$?
+}
+start "first-$$" interp 1
+save "first-$$" "$snap.first"
+save --stop "first-$$" "$snap"
+wait $pid
+(await_ticks "$TMPDIR/console" 1 && printf q) | timeout 150 "$DOPPEL" boot --load "$snap" --engine translate --timeout 120 \
+	--record "$TMPDIR/log" >"$TMPDIR/console" 2>"$TMPDIR/errors"
+[ $? = 1 ] || fail "the recorded guest failed"
+state=$(grep "doppel: state" "$TMPDIR/errors")
+cp "$TMPDIR/console" "$TMPDIR/recorded"
+for engine in interp translate; do
+	repeat --replay "$TMPDIR/log" --engine $engine
+	[ $status = 1 ] && [ -n "$state" ] && [ "$(grep "doppel: state" "$TMPDIR/errors")" = "$state" ] &&
+		cmp -s "$TMPDIR/console" "$TMPDIR/recorded" || fail "the replay under $engine is another run"
+done
+mv "$snap.first" "$snap"
+repeat --replay "$TMPDIR/log"
+[ $status = 125 ] && grep -q "not the recorded" "$TMPDIR/errors" || fail "a replay from another snapshot: status $status"
+
 # Saving again and again does not disturb who is saved, and a second name is refused.
 start "again-$$" interp 2
 for n in 1 2 3; do
