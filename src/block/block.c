@@ -4,6 +4,7 @@
 #include "block/block.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 static int parse_word(struct block_spec *s, const char *word, size_t len, const char *text, struct err *e)
 {
@@ -48,6 +49,15 @@ int block_parse(struct block_spec *s, const char *text, struct err *e)
 	if (s->readonly && s->overlay)
 		return err_set(e, "--disk '%.100s' is read-only and has an overlay for writes: choose one", text);
 	return 0;
+}
+
+bool block_excludes(const struct block_spec *a, const struct block_spec *b)
+{
+	struct stat sa, sb;
+
+	if ((a->readonly || a->overlay) && (b->readonly || b->overlay))
+		return false;
+	return !stat(a->path, &sa) && !stat(b->path, &sb) && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
 }
 
 struct block *block_open(const struct block_spec *s, struct err *e)

@@ -44,6 +44,8 @@ struct block_spec {
 
 /* FILE[,readonly][,overlay][,serial=TEXT]; a doubled comma in FILE stands for one. */
 int block_parse(struct block_spec *s, const char *text, struct err *e);
+/* The same file, and one of them would be written: one machine cannot have both. */
+bool block_excludes(const struct block_spec *a, const struct block_spec *b);
 /* The image, locked against use by another doppel: writable ones are nobody else's, read-only ones may be shared. With
  * overlay, writes go to a temporary file that ends with the process. */
 struct block *block_open(const struct block_spec *s, struct err *e);

@@ -382,6 +382,9 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 
 	if (id >= 0)
 		o->given |= BIT(id);
+	if (id == OPTION_POSITIONAL && o->image)
+		return err_set(e, "'%.100s' is one image more than '%.100s': give other disks with --disk", val,
+			       o->image);
 	if (text)
 		*text = val;
 	if (flag)
@@ -492,6 +495,20 @@ static int add_image(struct boot_options *o, struct err *e)
 	return 0;
 }
 
+/* The lock on an image would find it, and take it for another machine's. */
+static int check_disks_differ(const struct boot_options *o, struct err *e)
+{
+	const struct block_spec *disk = o->vm.disk;
+
+	for (unsigned i = 1; i < o->vm.nr_disks; i++)
+		for (unsigned k = 0; k < i; k++)
+			if (block_excludes(&disk[i], &disk[k]))
+				return err_set(e,
+					       "disk '%.200s' is given twice: both must be ',readonly' or ',overlay'",
+					       disk[i].path);
+	return 0;
+}
+
 static int check_what_boots(struct boot_options *o, struct err *e)
 {
 	struct boot_request *b = &o->vm.boot;
@@ -531,7 +548,7 @@ int boot_options_parse(struct boot_options *o, int argc, char **argv, struct err
 		return -1;
 	if (o->help)
 		return 0;
-	if (check_what_boots(o, e))
+	if (check_what_boots(o, e) || check_disks_differ(o, e))
 		return -1;
 	if (!o->nr_serial)
 		o->vm.serial[0] = "stdio";

@@ -240,7 +240,8 @@ static unsigned fx_xmm(const struct cpu *c)
 	return c->d.long64 ? 16 : 8;
 }
 
-/* AMD's processors check words' alignment before the area's where #AC is in force; Intel leaves it open (SDM 2A FXSAVE). */
+/* AMD's processors check words' alignment before the area's where #AC is in force; Intel leaves it open (SDM 2A
+ * FXSAVE). */
 static int fx_open(struct cpu *c, const struct insn *i, unsigned acc, struct area *a)
 {
 	int out = area_open(c, i, 512, 1, acc, a);

@@ -18,6 +18,7 @@ mkfifo "$TMPDIR/keys"
 timeout -k 5 400 "$DOPPEL" boot -q --name $name --engine "${ENGINE:-translate}" --memory 512M --kernel "$guest/vmlinuz" \
 	--initrd "$TMPDIR/initrd" --append console=ttyS0 --timeout 300 --stats=json <"$TMPDIR/keys" >"$TMPDIR/console" 2>"$TMPDIR/stats" &
 pid=$!
+trap 'kill $pid 2>/dev/null' EXIT # timeout(1) has put it into a process group of its own
 exec 7>"$TMPDIR/keys"
 
 # await SECONDS COMMAND …: until it is true

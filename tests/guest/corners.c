@@ -228,7 +228,8 @@ static bool is_amd(void)
 	return r[2] == 0x444d4163; /* cAMD */
 }
 
-/* #GP unless at a multiple of 16; where #AC is in force Zen 4 gives it first, by doublewords, and Intel may or may not. */
+/* #GP unless at a multiple of 16; where #AC is in force Zen 4 gives it first, by doublewords, and Intel may or may not.
+ */
 static void state_at(unsigned off, unsigned on, bool amd)
 {
 	static const struct {

@@ -17,7 +17,7 @@ await_ticks() {
 	tries=0
 	while [ "$(grep -c '^ticks' "$1")" -lt "$2" ]; do
 		tries=$((tries + 1))
-		[ $tries -lt 600 ] || fail "no ticks came"
+		[ $tries -lt 1500 ] || fail "no ticks came"
 		sleep 0.1
 	done
 }

@@ -22,6 +22,10 @@ refuse "not available" run true
 refuse "not available" console
 refuse "--kernel" boot
 refuse "cannot open disk 'disk.img'" boot disk.img
+refuse "'b' is one image more than 'a'" boot a b
+ln "$TMPDIR/zeroes" "$TMPDIR/also"
+refuse "also' is given twice" boot "$TMPDIR/zeroes,readonly" --disk "$TMPDIR/also"
+rm "$TMPDIR/also"
 refuse "give a disk image" boot --memory 64M
 refuse "exclude each other" boot --kernel k --firmware f
 refuse "--append is for a kernel" boot --append x disk.img

@@ -8,7 +8,7 @@ export ASAN_OPTIONS UBSAN_OPTIONS
 seconds=2
 seeds=1
 [ -n "$SHORT" ] && seconds=1
-[ -n "$LONG" ] && seeds=10 seconds=20
+[ -n "$LONG" ] && seeds=10 seconds=8
 
 complain() {
 	echo "$1: status $status, said: $(head -c 2000 "$TMPDIR/err")"
