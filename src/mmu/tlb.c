@@ -165,7 +165,7 @@ static void l1_drop(struct mmu *u, u64 lin)
 	for (unsigned i = 0; i < NR_MODES; i++) {
 		struct tlbe *e = &u->l1[i][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 
-		if (!(((e->r ^ lin) & PAGE_MASK) && ((e->w ^ lin) & PAGE_MASK))) {
+		if (!(((e->r ^ lin) & PAGE_MASK) && ((tlb_write_tag(e) ^ lin) & PAGE_MASK))) {
 			e->r = TLB_NO_TAG;
 			__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
 		}
@@ -314,7 +314,7 @@ static bool l1_hit(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode, st
 {
 	const struct tlbe *e = &u->l1[mode][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 
-	if ((want == WALK_W ? e->w : e->r) != ((lin & PAGE_MASK) | mmu_tag(u, mode)))
+	if ((want == WALK_W ? tlb_write_tag(e) : e->r) != ((lin & PAGE_MASK) | mmu_tag(u, mode)))
 		return false;
 	x->host = (u8 *)(lin + e->add);
 	x->gpa = e->gpa | (lin & ~PAGE_MASK);

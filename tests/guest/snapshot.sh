@@ -25,15 +25,15 @@ await_ticks() {
 start() {
 	: >"$TMPDIR/console"
 	"$DOPPEL" boot -q --name "$1" --engine "$2" --cpus "$3" --memory 64M --kernel "$elf" --append hold \
-		--debug-exit --timeout 120 >"$TMPDIR/console" 2>"$TMPDIR/errors" </dev/null &
+		--debug-exit --timeout 300 >"$TMPDIR/console" 2>"$TMPDIR/errors" </dev/null &
 	pid=$!
 	await_ticks "$TMPDIR/console" 3
 }
 
 go_on() {
 	: >"$TMPDIR/console"
-	(await_ticks "$TMPDIR/console" 3 && printf q) | timeout 150 "$DOPPEL" boot -q --load "$snap" --engine "$1" \
-		--timeout 120 >"$TMPDIR/console" 2>"$TMPDIR/errors"
+	(await_ticks "$TMPDIR/console" 3 && printf q) | timeout 330 "$DOPPEL" boot -q --load "$snap" --engine "$1" \
+		--timeout 300 >"$TMPDIR/console" 2>"$TMPDIR/errors"
 	status=$?
 	[ $status = 1 ] || fail "the loaded guest ended with status $status"
 	tr -d '\r' <"$TMPDIR/console" | tail -n 1 | grep -q " passed, 0 failed" || fail "the loaded guest failed"
@@ -55,14 +55,14 @@ done
 
 # A recording that begins with a snapshot is repeated by both engines, from that snapshot only.
 repeat() {
-	timeout 150 "$DOPPEL" boot --load "$snap" --timeout 120 "$@" >"$TMPDIR/console" 2>"$TMPDIR/errors" </dev/null
+	timeout 330 "$DOPPEL" boot --load "$snap" --timeout 300 "$@" >"$TMPDIR/console" 2>"$TMPDIR/errors" </dev/null
 	status=$?
 }
 start "first-$$" interp 1
 save "first-$$" "$snap.first"
 save --stop "first-$$" "$snap"
 wait $pid
-(await_ticks "$TMPDIR/console" 1 && printf q) | timeout 150 "$DOPPEL" boot --load "$snap" --engine translate --timeout 120 \
+(await_ticks "$TMPDIR/console" 1 && printf q) | timeout 330 "$DOPPEL" boot --load "$snap" --engine translate --timeout 300 \
 	--record "$TMPDIR/log" >"$TMPDIR/console" 2>"$TMPDIR/errors"
 [ $? = 1 ] || fail "the recorded guest failed"
 state=$(grep "doppel: state" "$TMPDIR/errors")

@@ -18,10 +18,10 @@ head -c 1048576 /dev/urandom >"$TMPDIR/fixed"
 sums=$(cat "$TMPDIR/fixed" "$TMPDIR/base" | md5sum)
 
 boot_virtio() {
-	timeout -k 5 400 "$DOPPEL" boot -q --kernel "$guest/vmlinuz" --initrd "$TMPDIR/initrd" --append "console=ttyS0" \
+	timeout -k 5 550 "$DOPPEL" boot -q --kernel "$guest/vmlinuz" --initrd "$TMPDIR/initrd" --append "console=ttyS0" \
 		--cpus 2 --disk "$TMPDIR/disk,serial=doppel-disk" --disk "$TMPDIR/fixed,readonly" \
 		--disk "$TMPDIR/base,overlay" --virtio-console "file:$TMPDIR/hvc" \
-		--virtio-console "file:$TMPDIR/port,name=org.example.port" --balloon 100M --timeout 300 --stats=json \
+		--virtio-console "file:$TMPDIR/port,name=org.example.port" --balloon 100M --timeout 500 --stats=json \
 		</dev/null >"$TMPDIR/console" 2>"$TMPDIR/stats"
 }
 
