@@ -145,14 +145,30 @@ static void tell_start(const struct run *r, const struct session_end *end)
 		build_ms + (double)(end->started_ns - r->vm->began_ns) / ms);
 }
 
+/* What a guest wrote, without what a terminal would obey. */
+static void make_plain(char *to, size_t len, const char *from)
+{
+	size_t i = 0;
+
+	for (; from[i] && i + 1 < len; i++)
+		to[i] = (u8)from[i] < 0x20 && from[i] != '\n' && from[i] != '\t' ? ' '
+			: (u8)from[i] == 0x7f					 ? ' '
+										 : from[i];
+	to[i] = 0;
+}
+
 static int failed(const struct run *r, const struct session_end *end)
 {
+	char why[400], text[4200];
+
+	make_plain(why, sizeof(why), end->why);
+	make_plain(text, sizeof(text), end->log);
 	if (end->why[0])
-		log_msg(LOG_ERROR, "%s", end->why);
+		log_msg(LOG_ERROR, "%s", why);
 	else
 		log_msg(LOG_ERROR, "the command has not ended: %s", r->vm->why);
 	if (end->log[0] && !r->o.verbose)
-		log_msg(LOG_ERROR, "the guest's kernel said at last:\n%s", end->log);
+		log_msg(LOG_ERROR, "the guest's kernel said at last:\n%s", text);
 	return STATUS_FAILURE;
 }
 

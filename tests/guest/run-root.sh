@@ -2,6 +2,7 @@
 # doppel run with another root: a directory, its copy in the guest's memory, a tar archive; and wrong use.
 . tests/guest/run.inc
 
+cache=$XDG_CACHE_HOME
 mkdir -p "$TMPDIR/root/bin" "$TMPDIR/root/etc"
 cp /bin/busybox "$TMPDIR/root/bin/busybox" || { echo "no busybox"; exit 77; }
 for applet in sh cat id ls env; do ln -s busybox "$TMPDIR/root/bin/$applet"; done
@@ -49,4 +50,11 @@ grep -q "tests/run' is neither" "$TMPDIR/err" || fail "the sentence for a root t
 XDG_CACHE_HOME="$TMPDIR/empty" HOME=/nonexistent
 mkdir "$XDG_CACHE_HOME"
 [ -n "$(ls /boot/vmlinuz-* 2>/dev/null)" ] || refused "doppel fetch" -- ls
+
+# doctor names the kernel that run would start.
+HOME=$TMPDIR XDG_CACHE_HOME=$cache "$DOPPEL" doctor --json | python3 -c '
+import json, sys
+rows = json.load(sys.stdin)
+assert any(r["what"] == "kernel" and r["ok"] and "vmlinuz" in r["tried"] for r in rows), rows
+assert sum(r["what"] == "engine" and r["ok"] for r in rows) >= 2, rows' || fail "doctor --json"
 echo "3 roots, 13 wrong uses"
