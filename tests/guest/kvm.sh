@@ -22,6 +22,7 @@ cases auto gdb model guest-realmode guest-events guest-exceptions guest-interrup
 	guest-segments guest-selfmod guest-system guest-tasks guest-smp
 cases apic-realmode apic-events apic-interrupts apic-paging apic-system apic-smp
 cases switch-realmode switch-events switch-interrupts switch-paging switch-selfmod switch-system switch-tasks switch-smp
+cases storm-ports storm-msrs storm-mmio storm-apic storm-timers storm-code
 cases snap-1-kvm-interp-kvm snap-1-kvm-kvm snap-2-kvm-interp-kvm snap-2-kvm-translate clock
 cases debian-1
 cases debian-switch-1
