@@ -18,7 +18,7 @@ head -c 100000 /dev/zero >"$TMPDIR/zeroes"
 head -c 100000 /dev/urandom >"$TMPDIR/noise"
 : >"$TMPDIR/empty"
 refuse "frobnicate" frobnicate
-refuse "not available" run true
+refuse "behind '--'" run true
 refuse "not available" console
 refuse "--kernel" boot
 refuse "cannot open disk 'disk.img'" boot disk.img
@@ -43,7 +43,7 @@ refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory 99999999999999999999
 refuse "--memory" boot --kernel "$TMPDIR/zeroes" --memory 12Q
 refuse "--cpus" boot --kernel "$TMPDIR/zeroes" --cpus 65
 refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine warp
-refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine direct
+refuse "engine" boot --kernel "$TMPDIR/zeroes" --engine nosuch
 refuse "--serial" boot --kernel "$TMPDIR/zeroes" --serial telepathy
 refuse "stdio" boot --kernel "$TMPDIR/zeroes" --serial stdio --serial stdio
 refuse "--nonsense" boot --nonsense
