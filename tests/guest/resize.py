@@ -15,12 +15,19 @@ def resize(fd, rows, cols):
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
 
+terminal = bytearray()
+
+
 def drain(fd):
     try:
-        while os.read(fd, 4096):
-            pass
+        while chunk := os.read(fd, 4096):
+            terminal.extend(chunk)
     except OSError:
         pass
+
+
+def fail(why, text):
+    sys.exit(f"{why}; the console's end: {text[-1500:]}; the terminal's: {terminal[-500:].decode(errors='replace')}")
 
 
 def expect(path, want):
@@ -28,9 +35,11 @@ def expect(path, want):
         text = open(path, errors="replace").read() if os.path.exists(path) else ""
         if want in text:
             return
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            fail(f"doppel ended before {want!r}", text)
         time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)
-    sys.exit(f"no {want!r}; the console's end: {text[-1500:]}")
+    fail(f"no {want!r}", text)
 
 
 console, command = sys.argv[1], sys.argv[2:]
