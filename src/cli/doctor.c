@@ -108,7 +108,7 @@ static void tell_models(struct report *r)
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		struct err e = { "" };
 		struct cpuid_model *m = cpuid_model_new(names[i], 1, &e);
-		char text[500];
+		char text[sizeof(e.text) + 32];
 
 		snprintf(text, sizeof(text), "--cpu %s: %s", names[i],
 			 m ? "this host executes all that it promises" : e.text);
@@ -125,7 +125,7 @@ static void tell_engines(struct report *r)
 		const struct engine_ops *ops = arbiter_engine(i);
 		struct err e = { "" };
 		bool ok = !ops->probe(&e);
-		char text[500];
+		char text[sizeof(e.text) + 32];
 
 		snprintf(text, sizeof(text), "--engine %s: %s", ops->name, ok ? "its probe ran" : e.text);
 		line(r, "engine", ok, text);
