@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# The engine `direct` with a Debian kernel: user code runs natively, and a program cannot tell (tests/guest/direct/user.c).
+guest=build/guest
+root=$TMPDIR/root
+
+cannot() {
+	echo "$1"
+	exit 77
+}
+
+fail() {
+	echo "$1"
+	tail -n 30 "$TMPDIR/console" "$TMPDIR/err" 2>/dev/null
+	exit 1
+}
+
+tools/fetch-guest $guest >"$TMPDIR/fetch" 2>&1 || cannot "Debian's kernel could not be fetched"
+mkdir -p "$root"
+${CC:-cc} -O2 -static -pthread -mno-red-zone -o "$root/user" tests/guest/direct/user.c || cannot "no static program can be made"
+tools/make-initramfs $guest tests/guest/direct.commands || exit 1
+(cd "$root" && find . | cpio -o -H newc --quiet -R 0:0) >"$TMPDIR/initrd" # the kernel wants it first: it has to be aligned
+cat $guest/direct.commands.gz >>"$TMPDIR/initrd"
+
+timeout 240 "$DOPPEL" boot --engine direct --memory 256M --cpus 1 --timeout 200 --stats --audit=tlb,blocks \
+	--kernel $guest/vmlinuz --initrd "$TMPDIR/initrd" --append "console=ttyS0 quiet" >"$TMPDIR/console" 2>"$TMPDIR/err" \
+	</dev/null || {
+	grep -q "direct: " "$TMPDIR/err" && cannot "$(grep "direct: " "$TMPDIR/err" | head -n 1)"
+	fail "the guest ended with an error"
+}
+tr -d '\r' <"$TMPDIR/console" >"$TMPDIR/lines"
+for want in "user: ok" "user: status 0" "93adf53fd1a0c9940e9a04e0061292e6bd1029b3888f4af8d424389c47551bcd" "      8 child" "script: done"; do
+	grep -q "^$want" "$TMPDIR/lines" || fail "the console lacks the line '$want'"
+done
+grep -qE "segfault|trap |Oops|BUG:" "$TMPDIR/lines" && fail "the kernel complains"
+grep -q "block audit: .* differs" "$TMPDIR/err" && fail "code and its copies differ"
+entries=$(sed -n 's/^direct.entries  *\([0-9]*\) .*/\1/p' "$TMPDIR/err")
+[ "${entries:-0}" -gt 1000 ] || fail "user code did not run natively (${entries:-0} times)"

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A program for a Linux guest whose user code runs natively: memory that changes under it, traps of every kind, vector
+ * state across them, and hostile jumps to where the engine keeps its own code. Prints what failed, or "user: ok".
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define STUB 0x6fc51a570000ul /* src/engine/direct/stub.h */
+#define PAGE 4096ul
+
+static unsigned failed;
+static sigjmp_buf back;
+static volatile sig_atomic_t steps, ticks, last_signal, last_code;
+static void *volatile last_addr;
+static volatile greg_t last_rip;
+
+#define CHECK(x) check(x, #x, __LINE__)
+
+static void check(int ok, const char *what, int line)
+{
+	if (ok)
+		return;
+	failed++;
+	printf("user: line %d: %s (signal %d code %d addr %p rip %llx)\n", line, what, (int)last_signal, (int)last_code,
+	       last_addr, (long long)last_rip);
+}
+
+static void on_signal(int sig, siginfo_t *si, void *ctx)
+{
+	ucontext_t *u = ctx;
+
+	__asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" ::: "memory", "cc"); /* AC comes along */
+	last_signal = sig;
+	last_code = si->si_code;
+	last_addr = si->si_addr;
+	last_rip = u->uc_mcontext.gregs[REG_RIP];
+	if (sig == SIGALRM) {
+		ticks++;
+		return;
+	}
+	if (sig == SIGTRAP) {
+		steps++;
+		return;
+	}
+	u->uc_mcontext.gregs[REG_EFL] &= ~0x40000ll;
+	siglongjmp(back, sig);
+}
+
+static void catch_all(void)
+{
+	static const int sigs[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGALRM, SIGSYS };
+	struct sigaction a = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	for (unsigned k = 0; k < sizeof(sigs) / sizeof(sigs[0]); k++)
+		sigaction(sigs[k], &a, NULL);
+}
+
+/* The signal that it ends with, or 0. */
+#define TRY(what)                              \
+	({                                     \
+		int got_ = sigsetjmp(back, 1); \
+		if (!got_) {                   \
+			what;                  \
+		}                              \
+		got_;                          \
+	})
+
+static void *map(void *at, size_t n, int prot, int flags, int fd)
+{
+	void *p = mmap(at, n, prot, flags, fd, 0);
+
+	if (p == MAP_FAILED) {
+		perror("user: mmap");
+		exit(1);
+	}
+	return p;
+}
+
+static void test_memory(void)
+{
+	volatile unsigned char *p = map(NULL, 8 * PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1), *q;
+	int status, fd;
+
+	memset((void *)p, 1, 8 * PAGE);
+	mprotect((void *)p, PAGE, PROT_READ);
+	CHECK(TRY(p[5] = 9) == SIGSEGV && last_addr == p + 5 && last_code == SEGV_ACCERR);
+	CHECK(p[5] == 1);
+	mprotect((void *)p, PAGE, PROT_READ | PROT_WRITE);
+	CHECK(TRY(p[5] = 9) == 0 && p[5] == 9);
+	mprotect((void *)p, PAGE, PROT_NONE);
+	CHECK(TRY((void)p[5]) == SIGSEGV);
+	mprotect((void *)p, PAGE, PROT_READ | PROT_WRITE);
+	CHECK(TRY(((void (*)(void))p)()) == SIGSEGV && last_addr == p);
+	munmap((void *)(p + PAGE), PAGE);
+	CHECK(TRY((void)p[PAGE]) == SIGSEGV && last_code == SEGV_MAPERR && last_addr == p + PAGE);
+	map((void *)(p + PAGE), PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1);
+	CHECK(p[PAGE] == 0);
+	if (!fork()) {
+		for (unsigned k = 2; k < 8; k++)
+			p[k * PAGE] = 77;
+		_exit(p[7 * PAGE] == 77 && p[5] == 9 ? 5 : 6);
+	}
+	wait(&status);
+	CHECK(WEXITSTATUS(status) == 5 && p[7 * PAGE] == 1);
+	fd = memfd_create("alias", 0);
+	CHECK(!ftruncate(fd, PAGE));
+	q = map(NULL, PAGE, 3, MAP_SHARED, fd);
+	munmap((void *)p, 8 * PAGE);
+	p = map((void *)p, PAGE, 3, MAP_SHARED | MAP_FIXED, fd);
+	for (unsigned k = 0; k < 100; k++) {
+		p[k] = (unsigned char)(k + 1);
+		CHECK(q[k] == k + 1);
+	}
+	close(fd);
+}
+
+/* mov eax, n; ret */
+static void put_code(unsigned char *p, unsigned n)
+{
+	const unsigned char code[] = { 0xb8, (unsigned char)n, (unsigned char)(n >> 8), 0, 0, 0xc3 };
+
+	memcpy(p, code, sizeof(code));
+	__asm__ volatile("" ::: "memory");
+}
+
+static void test_code(void)
+{
+	unsigned char *w, *x, *rwx = map(NULL, PAGE, 7, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	int fd = memfd_create("code", 0);
+
+	CHECK(!ftruncate(fd, PAGE));
+	w = map(NULL, PAGE, 3, MAP_SHARED, fd);
+	x = map(NULL, PAGE, 5, MAP_SHARED, fd);
+	for (unsigned k = 0; k < 300; k++) {
+		put_code(rwx, k);
+		CHECK(((unsigned (*)(void))rwx)() == k);
+		put_code(w + 64, k + 1);
+		CHECK(((unsigned (*)(void))(x + 64))() == k + 1);
+	}
+	close(fd);
+}
+
+static void test_traps(void)
+{
+	volatile unsigned zero = 0, sink;
+	unsigned eax = 0, b, c, d;
+	extern char after_int3[];
+
+	CHECK(TRY(sink = 5 / zero) == SIGFPE);
+	CHECK(TRY(__asm__ volatile("ud2")) == SIGILL);
+	CHECK(TRY(__asm__ volatile("hlt")) == SIGSEGV);
+	CHECK(TRY(__asm__ volatile("int $0x42")) == SIGSEGV);
+	CHECK(TRY(__asm__ volatile("in $0x80, %%al" ::: "rax")) == SIGSEGV);
+	CHECK(TRY((void)*(volatile int *)0x8000000000000000ul) == SIGSEGV && last_addr == 0);
+	steps = 0;
+	__asm__ volatile("int3\n.globl after_int3\nafter_int3:");
+	CHECK(steps == 1 && last_rip == (greg_t)(unsigned long)after_int3);
+	steps = 0;
+	__asm__ volatile("pushfq; orl $0x100, (%%rsp); popfq; nop; nop; nop; pushfq; andl $~0x100, (%%rsp); popfq" ::
+			     : "memory", "cc");
+	CHECK(steps == 6);
+	CHECK(TRY(__asm__ volatile("pushfq; orl $0x40000, (%%rsp); popfq; movl 1(%%rsp), %%eax" ::
+				       : "memory", "cc", "rax")) == SIGBUS);
+	__asm__ volatile("cpuid" : "+a"(eax), "=b"(b), "=c"(c), "=d"(d));
+	CHECK(eax >= 1);
+	__asm__ volatile("int $0x80" : "=a"(eax) : "a"(20) : "r8", "r9", "r10", "r11", "memory");
+	CHECK(eax == (unsigned)getpid() || eax == (unsigned)-38);
+	__asm__ volatile("mov %0, %%ds; mov %0, %%es; mov %1, %%ds; mov %1, %%es" ::"r"(0x2b), "r"(0));
+	(void)sink;
+}
+
+static void test_vectors(void)
+{
+	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, never = { { 0, 0 }, { 0, 0 } };
+	unsigned long in[8], out[8];
+	time_t end = time(NULL) + 2;
+
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (unsigned long n = 1; ticks < 40 && time(NULL) < end; n++) {
+		for (unsigned k = 0; k < 8; k++)
+			in[k] = n * (k + 3);
+		__asm__ volatile("movdqu (%1), %%xmm3; movdqu 16(%1), %%xmm12; fldl 32(%1)\n"
+				 "mov $20000, %%ecx\n1: dec %%ecx; jnz 1b\n"
+				 "mov $39, %%eax; push %%r11; syscall; pop %%r11\n"
+				 "movdqu %%xmm3, (%0); movdqu %%xmm12, 16(%0); fstpl 32(%0)" ::"r"(out),
+				 "r"(in)
+				 : "rax", "rcx", "xmm3", "xmm12", "memory", "cc");
+		if (memcmp(in, out, 40)) {
+			CHECK(!"vector registers");
+			break;
+		}
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	CHECK(ticks > 0);
+}
+
+static unsigned long total;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *count(void *arg)
+{
+	(void)arg;
+	for (unsigned k = 0; k < 20000; k++) {
+		pthread_mutex_lock(&lock);
+		total++;
+		pthread_mutex_unlock(&lock);
+	}
+	return NULL;
+}
+
+static void test_threads(void)
+{
+	pthread_t t[4];
+
+	for (unsigned k = 0; k < 4; k++)
+		pthread_create(&t[k], NULL, count, NULL);
+	for (unsigned k = 0; k < 4; k++)
+		pthread_join(t[k], NULL);
+	CHECK(total == 80000);
+}
+
+static int call_stub(unsigned long at, unsigned long nr, void *requests)
+{
+	return TRY(
+	    __asm__ volatile("mov %2, %%r12; xor %%edi, %%edi; xor %%esi, %%esi; xor %%edx, %%edx; call *%1" ::"a"(nr),
+			     "r"(at), "r"(requests)
+			     : "r12", "rdi", "rsi", "rdx", "rcx", "r11", "memory"));
+}
+
+/* Each must be what it would be if nothing were there: a fault. */
+static void test_hostile(void)
+{
+	long requests[14] = { SYS_kill, 0, SIGKILL, 0, 0, 0, 0, -1 };
+	time_t (*old_time)(time_t *) = (time_t(*)(time_t *))0xffffffffff600400ul;
+	time_t now;
+
+	for (unsigned long nr = 0; nr < 500; nr++)
+		CHECK(call_stub(STUB + 0x100, nr, NULL) == SIGSEGV && (unsigned long)last_addr == STUB + 0x100);
+	for (long nr = 0; nr < 500; nr++) {
+		requests[0] = nr;
+		CHECK(call_stub(STUB + 0x110, 0, requests) == SIGSEGV);
+	}
+	CHECK(call_stub(STUB + 0x110, 0, (void *)(STUB + PAGE)) == SIGSEGV || last_signal == SIGTRAP);
+	CHECK(TRY(*(volatile char *)(STUB + 0x100) = 1) == SIGSEGV);
+	CHECK(TRY(*(volatile char *)(STUB + PAGE) = 1) == SIGSEGV);
+	if (!TRY(now = old_time(NULL)))
+		CHECK(now - time(NULL) < 2 && time(NULL) - now < 2);
+	/* a guest may have the place for itself */
+	memset(map((void *)STUB, 4 * PAGE, 7, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1), 0x5a, 4 * PAGE);
+	CHECK(*(volatile unsigned char *)(STUB + 2 * PAGE) == 0x5a);
+	put_code((unsigned char *)STUB + 0x100, 99);
+	CHECK(((unsigned (*)(void))(STUB + 0x100))() == 99);
+	munmap((void *)STUB, 4 * PAGE);
+}
+
+int main(void)
+{
+	unsigned long spin = 0;
+
+	setvbuf(stdout, NULL, _IONBF, 0);
+	catch_all();
+	test_memory();
+	test_code();
+	test_traps();
+	test_vectors();
+	test_threads();
+	test_hostile();
+	for (volatile unsigned k = 0; k < 20000000; k++)
+		spin += k;
+	puts(failed ? "user: failed" : "user: ok");
+	return failed != 0;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The engine `direct` without a guest: which bytes are refused, vector state to the host's layout and back, a mirror's
+ * process that starts, maps and is confined.
+ */
+#include "engine/direct/direct.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cpu/cpuid.h"
+#include "mem/frame.h"
+
+enum { NR_URETPROBE = 335, NR_UPROBE = 336 };
+
+static void test_scan(void **state)
+{
+	static const u8 refused[][4] = {
+		{ 0x0f, 0xa2 },		    /* CPUID */
+		{ 0x0f, 0x03, 0xc0 },	    /* LSL */
+		{ 0x0f, 0x34 },		    /* SYSENTER */
+		{ 0x0f, 0x01, 0xf9 },	    /* RDTSCP */
+		{ 0x0f, 0x01, 0x00 },	    /* SGDT */
+		{ 0x0f, 0x01, 0xe0 },	    /* SMSW */
+		{ 0x0f, 0x01, 0xd9 },	    /* VMMCALL */
+		{ 0xf3, 0x0f, 0xc7, 0xf8 }, /* RDPID */
+		{ 0xcd, 0x80 },		    /* INT 80 */
+		{ 0xcd, 0x03 },
+	};
+	static const u8 taken[][4] = {
+		{ 0x0f, 0x05 },		    /* SYSCALL traps */
+		{ 0x0f, 0x01, 0xd0 },	    /* XGETBV: the first tier vouches */
+		{ 0x0f, 0xc7, 0x0f, 0x90 }, /* CMPXCHG8B */
+		{ 0x0f, 0x31 },		    /* RDTSC */
+		{ 0xcd, 0x42 },
+		{ 0xcc },
+	};
+	u8 page[PAGE_SIZE];
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(refused); k++)
+		for (size_t at = 0; at <= PAGE_SIZE - 4; at += 4092 / 12) {
+			memset(page, 0x90, sizeof(page));
+			memcpy(page + at, refused[k], 4);
+			assert_true(direct_scan(page, sizeof(page)));
+		}
+	for (size_t k = 0; k < ARRAY_SIZE(taken); k++) {
+		memset(page, 0x90, sizeof(page));
+		memcpy(page + 100, taken[k], 4);
+		assert_false(direct_scan(page, sizeof(page)));
+	}
+}
+
+static void test_seam(void **state)
+{
+	static const u8 bytes[] = { 0x0f, 0x01, 0xf9 };
+	u8 both[32];
+
+	(void)state;
+	for (size_t before = 1; before < sizeof(bytes); before++) {
+		memset(both, 0x90, sizeof(both));
+		memcpy(both + 16 - before, bytes, sizeof(bytes));
+		assert_true(direct_scan_seam(both + 16, both + 16));
+	}
+	memset(both, 0x90, sizeof(both));
+	assert_false(direct_scan_seam(both + 16, both + 16));
+}
+
+static void test_vectors(void **state)
+{
+	_Alignas(64) u8 area[XSTATE_MAX], again[XSTATE_MAX];
+	struct cpu *a = calloc(1, sizeof(*a)), *b = calloc(1, sizeof(*b));
+	struct xlayout x;
+
+	(void)state;
+	if (!xstate_layout(&x))
+		skip();
+	a->x87.fcw = 0x27f;
+	a->x87.ftw = 1;
+	a->mxcsr = 0x1f80;
+	memset(a->x87.st[0], 0x77, 10);
+	for (unsigned k = 0; k < 16; k++)
+		memset(a->zmm[k].b, (int)(k + 1), x.zmm_hi ? 64 : x.avx ? 32 : 16);
+	for (unsigned k = 0; x.hi16 && k < 16; k++)
+		memset(a->zmm[16 + k].b, (int)(k + 100), 64);
+	a->k[3] = x.k ? 0x1234 : 0;
+	xstate_from(&x, area, a);
+	xstate_to(&x, b, area);
+	assert_memory_equal(a->zmm, b->zmm, sizeof(a->zmm));
+	assert_memory_equal(a->k, b->k, sizeof(a->k));
+	assert_memory_equal(&a->x87, &b->x87, sizeof(a->x87));
+	xstate_from(&x, again, b);
+	assert_memory_equal(area, again, x.size);
+	free(a);
+	free(b);
+}
+
+/* A system call by the thread that runs guest code, let loose without PTRACE_SYSEMU: the filter is the second wall. */
+static void try_call(struct mirror *m, u64 nr, u64 first)
+{
+	struct user_regs_struct r;
+	int status;
+
+	assert_int_equal(ptrace(PTRACE_GETREGS, m->tid, NULL, &r), 0);
+	r.rip = stub_call();
+	r.rax = nr;
+	r.orig_rax = ~0ull;
+	r.rdi = first;
+	assert_int_equal(ptrace(PTRACE_SETREGS, m->tid, NULL, &r), 0);
+	assert_int_equal(ptrace(PTRACE_CONT, m->tid, NULL, NULL), 0);
+	status = mirror_wait(m->tid);
+	assert_true(status >= 0);
+	/* Filters do not see uretprobe and uprobe, which do nothing but for code that the kernel itself has placed. */
+	if (nr != NR_URETPROBE && nr != NR_UPROBE)
+		assert_int_equal(WSTOPSIG(status), SIGSYS);
+}
+
+static void test_confined(void **state)
+{
+	struct direct *d = calloc(1, sizeof(*d));
+	struct mirror *m = &d->mirror[0];
+	struct err e = { .text = "" };
+
+	(void)state;
+	d->m = mem_new(&e);
+	assert_int_equal(mem_add_ram(d->m, 0, 16 * PAGE_SIZE, &e), 0);
+	d->exec_fd = stub_open();
+	if (mirror_start(d, m, &e)) {
+		print_message("%s\n", e.text);
+		skip();
+	}
+	for (u64 nr = 0; nr < 470; nr++)
+		try_call(m, nr, nr == SYS_kill ? (u64)getpid() : 0);
+	assert_int_equal(
+	    mirror_request(m, SYS_mmap, 0x400000, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, RAM_FD, PAGE_SIZE), 0);
+	assert_int_equal(mirror_flush(m), 0);
+	mem_page(d->m, PAGE_SIZE, true)[0] = 0x5a;
+	errno = 0;
+	assert_int_equal(ptrace(PTRACE_PEEKDATA, m->tid, (void *)0x400000, NULL) & 0xff, 0x5a);
+	/* one that fails ends the batch, and is told */
+	assert_int_equal(mirror_request(m, SYS_mmap, 0x400000, PAGE_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, 99, 0), 0);
+	assert_int_equal(mirror_flush(m), -1);
+	mirror_stop(m);
+	assert_false(m->alive);
+	close(d->exec_fd);
+	mem_free(d->m);
+	free(d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scan),
+		cmocka_unit_test(test_seam),
+		cmocka_unit_test(test_vectors),
+		cmocka_unit_test(test_confined),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
