@@ -23,6 +23,9 @@
 
 #define NT_X86_XSTATE 0x202 /* <elf.h> */
 #define KICK_SIGNAL SIGUSR1
+#define GOOD_STAY_NS 1000000
+#define HOLD_INSNS 20000ull
+#define MAX_HOLDOFF 12u
 #define SYSCALL_STOP (SIGTRAP | 0x80)
 
 static struct direct *of(struct interp *in)
@@ -182,6 +185,8 @@ static struct mirror *mirror_of(struct direct *d)
 			return NULL;
 		pages_clear(d, m);
 		m->root = root;
+		m->hold_until = 0;
+		m->holdoff = 0;
 		counter_inc(d->c->counters, CNT_DIRECT_MIRRORS);
 	}
 	m->last_used = ++d->entries;
@@ -320,13 +325,27 @@ static bool lost(struct direct *d, struct mirror *m)
 	return true;
 }
 
+/* A space whose code keeps coming to refused frames pays two hand-offs each time: the oftener in a row, the longer
+ * translate has it. A stay of any length ends the row. */
+static void hold_off(struct direct *d, struct mirror *m, u64 ns)
+{
+	if (ns > GOOD_STAY_NS) {
+		m->holdoff = 0;
+		return;
+	}
+	if (!pages_refused(m, d->c->r[R_RIP]))
+		return;
+	m->hold_until = d->c->icount + (HOLD_INSNS << m->holdoff);
+	m->holdoff = MIN(m->holdoff + 1, MAX_HOLDOFF);
+}
+
 static bool direct_native(struct interp *in)
 {
 	struct direct *d = of(in);
 	struct cpu *c = d->c;
 	struct mirror *m;
 	enum stop s;
-	u64 start;
+	u64 start, ns;
 
 	if (d->off)
 		return false;
@@ -335,7 +354,7 @@ static bool direct_native(struct interp *in)
 		return false;
 	}
 	m = mirror_of(d);
-	if (!m || !pages_sync(d, m))
+	if (!m || c->icount < m->hold_until || !pages_sync(d, m))
 		return false;
 	if (pages_refused(m, c->r[R_RIP])) {
 		counter_inc(c->counters, CNT_DIRECT_ASIDE);
@@ -344,10 +363,12 @@ static bool direct_native(struct interp *in)
 	start = clock_host_ns();
 	s = stay(d, m, in);
 	counter_inc(c->counters, CNT_DIRECT_ENTRIES);
-	counter_add(c->counters, CNT_DIRECT_NS, clock_host_ns() - start);
+	ns = clock_host_ns() - start;
+	counter_add(c->counters, CNT_DIRECT_NS, ns);
 	interp_count_unretired(in);
 	if (s == STOP_LOST)
 		return lost(d, m);
+	hold_off(d, m, ns);
 	return pressing(in);
 }
 

@@ -71,6 +71,8 @@ struct mirror {
 	u64 root;      /* the guest's top page table; ~0: none */
 	u64 last_used; /* counts entries */
 	u64 all_seen, pages_seen;
+	u64 hold_until;	  /* instruction count of translate before which it is not entered */
+	unsigned holdoff; /* doublings of that distance */
 	unsigned n_maps;
 	struct group *groups, *hash[GROUP_HASH];
 	struct user_regs_struct regs;
