@@ -388,6 +388,62 @@ static void gen_form(struct gen *g, const struct form *f)
 		emit_store(&g->e, guest_at(f->rm), H_R14);
 }
 
+/* ---- AH, CH, DH and BH as destinations ----------------------------------------------------------------------------
+ */
+
+static bool high_written(const struct insn *i, const struct form *f)
+{
+	return (high_reg(i, f) && f->reg_written) || (high_rm(i, f) && f->rm_written);
+}
+
+/* The other operand, a byte, to FRAME_TEMP. Flag-neutral; uses RAX, R14 and R15. */
+static void gen_other_byte(struct gen *g, const struct form *f)
+{
+	bool in_memory = (g->i->flags & INSN_MEM) && !f->plain;
+	unsigned from = H_R15;
+
+	if (in_memory)
+		emit_rm(&g->e, 4, 0x0fb6, H_R15, gen_at(g)); /* movzx */
+	else if (f->reg_written)
+		from = gen_read_part(g, f->rm, high_rm(g->i, f), H_R15);
+	else
+		from = gen_read_part(g, f->r, high_reg(g->i, f), H_R15);
+	emit_store(&g->e, mem(H_RSP, FRAME_TEMP), from);
+}
+
+/* By way of the host's AH, which no instruction with REX can name: so the other operand, if there is one, is
+ * [rsp + FRAME_TEMP]. */
+static void gen_high(struct gen *g, const struct form *f)
+{
+	struct emit *e = &g->e;
+	unsigned to = host_of[(f->has_reg && f->reg_written ? f->r : f->rm) & 3], op = f->op;
+
+	if ((g->i->flags & INSN_MEM) && !f->plain)
+		gen_operand(g, 1, false);
+	if (f->flags_read && !(f->flags_kept && g->flags == FLAGS_MEM && flags_die(g)))
+		gen_flags_load(g);
+	if (f->has_reg)
+		gen_other_byte(g, f);
+	emit_mov(e, H_RAX, to);
+	if (op > 0xff)
+		emit8(e, op >> 8);
+	if (f->has_reg) {
+		emit8(e, (op & 0xff) | 2); /* to the register */
+		emit8(e, 0xa4);
+		emit8(e, 0x24);
+		emit_bytes(e, FRAME_TEMP, 4);
+	} else {
+		emit8(e, op & 0xff);
+		emit8(e, 0xc4 | f->r << 3);
+		emit_bytes(e, g->i->imm, f->imm);
+	}
+	emit_mov(e, to, H_RAX);
+	if (f->flags_written) {
+		g->flags = FLAGS_HOST;
+		g->again = (struct again){ .how = AGAIN_NOT };
+	}
+}
+
 /* ---- those of a kind of their own ---------------------------------------------------------------------------------
  */
 
@@ -542,9 +598,11 @@ bool gen_integer(struct gen *g)
 		return special;
 	if (!(i->map == MAP_1 ? form_map_1(i, &f) : form_map_0f(i, &f)))
 		return false;
-	if ((high_reg(i, &f) && f.reg_written) || (high_rm(i, &f) && f.rm_written) ||
-	    ((i->flags & INSN_MEM) && !f.plain && !gen_can_address(g)))
+	if ((i->flags & INSN_MEM) && !f.plain && !gen_can_address(g))
 		return false;
-	gen_form(g, &f);
+	if (high_written(i, &f))
+		gen_high(g, &f);
+	else
+		gen_form(g, &f);
 	return true;
 }
