@@ -108,6 +108,7 @@ static int configure(struct run *r, struct err *e)
 	vm->rng = vm->balloon = false;
 	add_shares(r, vm);
 	add_ports(r, vm);
+	r->boot.quiet = true;
 	return repeat_open(&r->boot, e);
 }
 

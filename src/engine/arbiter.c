@@ -34,7 +34,7 @@ static const struct engine_ops *choose_auto(const struct arbiter_needs *needs, s
 {
 	passed->text[0] = 0;
 	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++) {
-		if (needs->counting && engines[n]->timed)
+		if ((needs->counting && engines[n]->timed) || (needs->untold && engines[n]->on_request))
 			continue;
 		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e)) {
 			if (!engines[n]->on_request)

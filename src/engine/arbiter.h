@@ -9,6 +9,7 @@
 /* What the choice of "auto" depends on besides the host. */
 struct arbiter_needs {
 	bool counting;	       /* instructions must be counted: no engine that is timed */
+	bool untold;	       /* nobody reads why an engine is passed over: those on request need no probe */
 	const char *cpu_model; /* which the engine must be able to keep; NULL: any */
 	unsigned cpus;
 	const struct engine_options *options; /* may be NULL */

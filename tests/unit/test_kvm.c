@@ -312,12 +312,15 @@ static void test_limits(void **state)
 
 static void test_arbiter(void **state)
 {
-	struct arbiter_needs counting = { .counting = true };
+	struct arbiter_needs counting = { .counting = true }, untold = { .untold = true };
 	struct err e = { "" }, passed;
 	const struct engine_ops *ops = arbiter_choose_for("auto", &counting, &passed, &e);
 
 	(void)state;
 	assert_true(ops && !ops->timed);
+	assert_string_equal(passed.text, "");
+	ops = arbiter_choose_for("auto", &untold, &passed, &e);
+	assert_true(ops && !ops->on_request);
 	assert_string_equal(passed.text, "");
 	assert_null(arbiter_choose_for("kvm", &counting, &passed, &e));
 	assert_non_null(strstr(e.text, "counts no instructions"));
