@@ -36,16 +36,17 @@ static void close_all_but(const int *keep, unsigned n)
 
 static void settle(const char *name, const int *keep, unsigned n, pid_t parent)
 {
-	static const int ignored[] = { SIGINT, SIGQUIT, SIGHUP, SIGTSTP, SIGTTOU, SIGPIPE, SIGWINCH, SIGUSR1, SIGUSR2 };
+	static const int ignored[] = { SIGINT,	SIGTERM, SIGQUIT,  SIGHUP,  SIGTSTP,
+				       SIGTTOU, SIGPIPE, SIGWINCH, SIGUSR1, SIGUSR2 };
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
+	/* What a whole process group gets is for doppel, which may have use for this process until its own end. */
 	for (unsigned i = 0; i < ARRAY_SIZE(ignored); i++)
 		signal(ignored[i], SIG_IGN);
-	signal(SIGTERM, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int i = 0; i < 3 && null >= 0; i++)
@@ -69,8 +70,14 @@ int child_wait_ready(int fd, const char *what, struct err *e)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char text[sizeof(e->text)] = "";
-	ssize_t n = poll(&p, 1, BEGIN_MS) == 1 ? recv(fd, text, sizeof(text) - 1, 0) : -1;
+	ssize_t n;
+	int ready;
 
+	/* A window's new size, for one, is no reason to give up. */
+	do
+		ready = poll(&p, 1, BEGIN_MS);
+	while (ready < 0 && errno == EINTR);
+	n = ready == 1 ? recv(fd, text, sizeof(text) - 1, 0) : -1;
 	if (n <= 0)
 		return err_set(e, "%s did not begin", what);
 	return strcmp(text, "ok") ? err_set(e, "%s", text) : 0;

@@ -10,7 +10,7 @@
 #include "base/err.h"
 
 /* Runs fn(opaque), which does not return, in a new process that has /dev/null as its first three files, the files of
- * `keep` and no others. SIGTERM ends it, signals of the terminal do not. Its number, or -1 and errno. */
+ * `keep` and no others. Signals for the whole process group do not end it. Its number, or -1 and errno. */
 pid_t child_start(const char *name, const int *keep, unsigned n, void (*fn)(void *opaque), void *opaque);
 /* Its first message on the socket fd: "ok", or the sentence of its error. what: for a sentence of our own. */
 int child_wait_ready(int fd, const char *what, struct err *e);

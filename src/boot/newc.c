@@ -17,7 +17,7 @@ static void put(struct newc *n, const void *p, size_t len)
 {
 	size_t need = n->len + len + 4;
 
-	if (n->failed)
+	if (n->failed || !len)
 		return;
 	if (need > n->room) {
 		size_t room = MAX(need + (1u << 20), n->room + n->room / 2);
@@ -117,7 +117,7 @@ int newc_add_tree(struct newc *n, const char *dir, struct err *e)
 {
 	char *const roots[] = { (char *)dir, NULL };
 	FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-	size_t skip = strlen(dir);
+	size_t skip = strcmp(dir, "/") ? strlen(dir) + 1 : 1;
 	int ret = 0;
 	FTSENT *t;
 
@@ -131,7 +131,7 @@ int newc_add_tree(struct newc *n, const char *dir, struct err *e)
 			ret = err_errno(e, "cannot read '%.200s'", t->fts_path);
 			break;
 		}
-		ret = add_entry(n, t, t->fts_path + skip + 1, e);
+		ret = add_entry(n, t, t->fts_path + skip, e);
 	}
 	fts_close(fts);
 	return ret;

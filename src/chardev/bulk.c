@@ -21,7 +21,7 @@ struct bulk {
 	struct chardev dev;
 	struct loop *loop;
 	struct bulk_user user;
-	int in_fd, out_fd, own_fd; /* own_fd: out_fd opened anew, or -1 */
+	int in_fd, out_fd, own_in, own_fd; /* own_*: opened anew, or -1 */
 	bool in_eof, delivering;
 	u64 read, written;
 	u32 at, len;
@@ -69,7 +69,8 @@ static void on_input(void *opaque, int fd, short revents)
 	(void)revents;
 	if (b->len || b->in_eof)
 		return;
-	n = read(fd, b->buf, BUFFER);
+	/* What poll saw, another reader of the same pipe may have taken: ours must not wait. */
+	n = read(b->own_in >= 0 ? b->own_in : fd, b->buf, BUFFER);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	b->in_eof = n <= 0;
@@ -181,10 +182,12 @@ static void bulk_free(struct chardev *c)
 	bulk_close_output(c);
 	if (b->in_fd >= 0)
 		loop_unwatch(b->loop, b->in_fd);
+	if (b->own_in >= 0)
+		close(b->own_in);
 	free(b);
 }
 
-static int open_anew(int fd)
+static int open_anew(int fd, int mode)
 {
 	char path[64];
 	struct stat st;
@@ -192,7 +195,7 @@ static int open_anew(int fd)
 	if (fd < 0 || fstat(fd, &st) || !(S_ISFIFO(st.st_mode) || isatty(fd)))
 		return -1;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return open(path, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 struct chardev *bulk_new(struct loop *loop, int in_fd, int out_fd, const struct bulk_user *user, struct err *e)
@@ -209,7 +212,8 @@ struct chardev *bulk_new(struct loop *loop, int in_fd, int out_fd, const struct 
 	b->user = *user;
 	b->in_fd = in_fd;
 	b->out_fd = out_fd;
-	b->own_fd = open_anew(out_fd);
+	b->own_in = open_anew(in_fd, O_RDONLY);
+	b->own_fd = open_anew(out_fd, O_WRONLY);
 	watch_input(b);
 	return &b->dev;
 }

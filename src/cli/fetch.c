@@ -2,12 +2,12 @@
  * doppel fetch: Debian's cloud kernel with its modules, into the cache. apt does the work, and checks the signatures;
  * with lists of its own if the system's are not there, so that no rights are needed.
  */
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
+#include "cli/program.h"
 #include "cli/run.h"
 
 /* $1: the cache. */
@@ -67,8 +67,7 @@ int fetch_main(int argc, char **argv)
 {
 	char cache[PATH_MAX];
 	struct err e = { "" };
-	int status = -1;
-	pid_t pid;
+	int status, sig = 0;
 
 	if (argc > 0 && !strcmp(argv[0], "--help")) {
 		fetch_help(stdout);
@@ -80,12 +79,8 @@ int fetch_main(int argc, char **argv)
 	}
 	if (cache_directory(cache, sizeof(cache), &e))
 		return cli_fail(&e);
-	pid = fork();
-	if (!pid) {
-		execl("/bin/sh", "sh", "-c", script, "doppel-fetch", cache, (char *)NULL);
-		_exit(127);
-	}
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return pid > 0 && WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : STATUS_FAILURE;
+	status = program_run((char *[]){ "/bin/sh", "-c", (char *)script, "doppel-fetch", cache, NULL }, &sig);
+	if (sig)
+		raise(sig);
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : STATUS_FAILURE;
 }

@@ -18,7 +18,22 @@
 #define VERSION_AT 0x20e
 #define VERSION_BASE 0x200
 
-int cache_directory(char *path, size_t len, struct err *e)
+/* Kernels and roots of others would see this user's files. */
+static int check_cache(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return errno == ENOENT ? 0 : err_errno(e, "cannot use the cache '%.200s'", path);
+	if ((st.st_uid && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)))
+		return err_set(e,
+			       "the cache '%.200s' is not used because other users can write it: set XDG_CACHE_HOME, "
+			       "or take the right away",
+			       path);
+	return 0;
+}
+
+static int cache_path(char *path, size_t len, struct err *e)
 {
 	const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	int n = cache && *cache ? snprintf(path, len, "%s", cache) : snprintf(path, len, "%s/.cache", home ? home : "");
@@ -27,11 +42,23 @@ int cache_directory(char *path, size_t len, struct err *e)
 		return err_set(e, "there is no place for a cache: set HOME or XDG_CACHE_HOME");
 	if ((size_t)n + 8 >= len)
 		return err_set(e, "the path of the cache is too long");
-	mkdir(path, 0700);
 	strcat(path, "/doppel");
+	return 0;
+}
+
+int cache_directory(char *path, size_t len, struct err *e)
+{
+	char *slash;
+
+	if (cache_path(path, len, e))
+		return -1;
+	slash = strrchr(path, '/');
+	*slash = 0;
+	mkdir(path, 0700);
+	*slash = '/';
 	if (mkdir(path, 0700) && errno != EEXIST)
 		return err_errno(e, "cannot make the cache '%.200s'", path);
-	return 0;
+	return check_cache(path, e);
 }
 
 static int read_release(struct guest_kernel *k, struct err *e)
@@ -120,19 +147,23 @@ static bool find_in(struct guest_kernel *k, const char *dir, const char *prefix)
 int kernel_find(struct guest_kernel *k, const char *file, const char *modules, struct err *e)
 {
 	char dir[PATH_MAX], own[128];
+	struct err no_cache = { "" };
 	struct utsname u;
 
 	if (file)
 		return named(k, file, modules, e);
 	if (modules)
 		return err_set(e, "--modules '%.200s' is about a kernel: give --kernel FILE as well", modules);
-	if (cache_directory(dir, sizeof(dir) - 16, e))
-		return -1;
-	strcat(dir, "/kernel/boot");
+	/* Without a cache the host's own kernel will do. */
+	if (!cache_path(dir, sizeof(dir) - 16, &no_cache) && !check_cache(dir, &no_cache))
+		strcat(dir, "/kernel/boot");
 	uname(&u);
 	snprintf(own, sizeof(own), "vmlinuz-%.100s", u.release);
-	if (find_in(k, dir, "vmlinuz-") || find_in(k, "/boot", own) || find_in(k, "/boot", "vmlinuz-"))
+	if ((!no_cache.text[0] && find_in(k, dir, "vmlinuz-")) || find_in(k, "/boot", own) ||
+	    find_in(k, "/boot", "vmlinuz-"))
 		return 0;
+	if (no_cache.text[0])
+		return err_set(e, "there is no kernel to run in /boot, and %s", no_cache.text);
 	return err_set(e,
 		       "there is no kernel to run: 'doppel fetch' gets Debian's, or give --kernel FILE (nothing that "
 		       "can be read is in %.200s or /boot)",

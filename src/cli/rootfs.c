@@ -2,29 +2,32 @@
  * The guest's root: this host's, a directory, or a tar archive that is unpacked into the cache and kept there under its
  * name, size and time.
  */
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "cli/program.h"
 #include "cli/run.h"
 
-/* 0 if it says so; what else it says goes to stderr. */
-static int run_program(char *const argv[])
+static void remove_tree(const char *dir, int *sig)
 {
-	int status = -1;
-	pid_t pid = fork();
+	program_run((char *[]){ "chmod", "-R", "u+rwX", "--", (char *)dir, NULL }, sig);
+	program_run((char *[]){ "rm", "-rf", "--", (char *)dir, NULL }, sig);
+}
 
-	if (!pid) {
-		dup2(STDERR_FILENO, STDOUT_FILENO);
-		execvp(argv[0], argv);
-		_exit(127);
-	}
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
+/* tar's, and its end also if a signal comes meanwhile. */
+static int fill(char *part, char *tar, const char *name, struct err *e)
+{
+	int sig = 0, status;
+
+	status = program_run((char *[]){ "tar", "-C", part, "--exclude=dev/*", "-xf", tar, NULL }, &sig);
+	if (!status && !sig)
+		return 0;
+	remove_tree(part, &sig);
+	if (sig)
+		raise(sig);
+	return err_set(e, "--rootfs '%.200s' is neither a directory nor an archive that tar can unpack", name);
 }
 
 static int unpack(struct run_options *o, const char *tar, const struct stat *st, struct err *e)
@@ -32,9 +35,12 @@ static int unpack(struct run_options *o, const char *tar, const struct stat *st,
 	char real[PATH_MAX], part[sizeof(o->root) + 16], cache[512];
 	u64 hash = 14695981039346656037ull; /* FNV-1a */
 	struct stat there;
+	int sig = 0;
 
-	if (!realpath(tar, real) || cache_directory(cache, sizeof(cache), e))
+	if (!realpath(tar, real))
 		return err_errno(e, "--rootfs '%.200s'", tar);
+	if (cache_directory(cache, sizeof(cache), e))
+		return -1;
 	for (const char *p = real; *p; p++)
 		hash = (hash ^ (u8)*p) * 1099511628211ull;
 	hash ^= (u64)st->st_size * 0x9e3779b97f4a7c15ull ^ (u64)st->st_mtim.tv_sec << 20 ^ (u64)st->st_mtim.tv_nsec;
@@ -44,13 +50,14 @@ static int unpack(struct run_options *o, const char *tar, const struct stat *st,
 	snprintf(part, sizeof(part), "%s.%d", o->root, (int)getpid());
 	if (mkdir(part, 0755))
 		return err_errno(e, "cannot make '%.200s'", part);
-	if (run_program((char *[]){ "tar", "-C", part, "--exclude=dev/*", "-xf", real, NULL })) {
-		run_program((char *[]){ "rm", "-rf", part, NULL });
-		return err_set(e, "--rootfs '%.200s' is neither a directory nor an archive that tar can unpack", tar);
-	}
-	return rename(part, o->root) && errno != EEXIST && errno != ENOTEMPTY
-		   ? err_errno(e, "cannot keep '%.200s'", o->root)
-		   : 0;
+	if (fill(part, real, tar, e))
+		return -1;
+	if (!rename(part, o->root))
+		return 0;
+	remove_tree(part, &sig); /* another run was faster, or it cannot be kept */
+	if (sig)
+		raise(sig);
+	return stat(o->root, &there) ? err_errno(e, "cannot keep '%.200s'", o->root) : 0;
 }
 
 int rootfs_find(struct run_options *o, struct err *e)

@@ -147,8 +147,11 @@ static int find_here(struct run_options *o, struct err *e)
 {
 	struct run_share here = { 0 };
 
-	if (!getcwd(o->cwd, sizeof(o->cwd)) || o->cwd[0] != '/')
-		return err_errno(e, "the current directory cannot be named");
+	if (!getcwd(o->cwd, sizeof(o->cwd)) || o->cwd[0] != '/') {
+		if (o->no_share && (o->directory || o->rootfs))
+			return 0;
+		return err_errno(e, "the current directory cannot be named (--no-share and -w DIR do without)");
+	}
 	if (o->no_share || !strcmp(o->cwd, "/"))
 		return 0;
 	for (unsigned i = 0; i < o->nr_shares; i++)

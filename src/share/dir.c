@@ -73,15 +73,17 @@ int fs_fsyncdir(struct fs *f, struct request *r)
 }
 
 /* The entry that the guest reads next; 0 at the end, -errno. */
-static int next_entry(struct handle *h, const struct entry **e)
+static int next_entry(struct fs *f, struct handle *h, const struct entry **e)
 {
 	long n;
 
 	if (h->at == h->len) {
-		if (!h->buf)
+		if (!h->buf) {
 			h->buf = malloc(FS_DIR_BUFFER);
-		if (!h->buf)
-			return -ENOMEM;
+			if (!h->buf)
+				return -ENOMEM;
+			f->n_buffers++;
+		}
 		n = syscall(SYS_getdents64, h->fd, h->buf, FS_DIR_BUFFER);
 		h->at = h->len = 0;
 		if (n <= 0)
@@ -108,6 +110,18 @@ static int seek_to(struct handle *h, s64 cookie)
 		return -errno;
 	h->next = cookie;
 	return 0;
+}
+
+/* A guest can have as many directories open as there are descriptors: one that has many gets them without buffers,
+ * which are filled again from where it stopped. */
+static void keep_few(struct fs *f, struct handle *h)
+{
+	if (!h->buf || f->n_buffers <= FS_BUFFERS_MAX || (h->at < h->len && lseek(h->fd, h->next, SEEK_SET) < 0))
+		return;
+	free(h->buf);
+	h->buf = NULL;
+	h->at = h->len = 0;
+	f->n_buffers--;
 }
 
 /* The directory and the one above: attributes are not asked for. */
@@ -143,7 +157,7 @@ static int list(struct fs *f, struct request *r, struct handle *h, u32 room, boo
 	const struct entry *e = NULL;
 	int ret;
 
-	while ((ret = next_entry(h, &e)) > 0) {
+	while ((ret = next_entry(f, h, &e)) > 0) {
 		u32 len = (u32)strlen(e->name), size = (u32)FUSE_DIRENT_ALIGN(before + FUSE_NAME_OFFSET + len);
 		struct fuse_entry_out o;
 
@@ -171,7 +185,10 @@ static int read_dir(struct fs *f, struct request *r, bool plus)
 	if (h->node->sealed)
 		return 0;
 	ret = seek_to(h, (s64)in->offset);
-	return ret ? ret : list(f, r, h, MIN(in->size, r->room), plus);
+	if (!ret)
+		ret = list(f, r, h, MIN(in->size, r->room), plus);
+	keep_few(f, h);
+	return ret;
 }
 
 int fs_readdir(struct fs *f, struct request *r)

@@ -30,6 +30,7 @@
 #define FS_DEVICES_MAX 64u
 #define FS_REQUEST_MAX (80u << 10) /* but for WRITE's data */
 #define FS_DIR_BUFFER (32u << 10)
+#define FS_BUFFERS_MAX 256u /* that stay between requests */
 
 struct node {
 	u64 id, lookups;
@@ -76,6 +77,7 @@ struct fs {
 	bool owns; /* may give files away: new ones belong to who made them */
 	struct node *root;
 	struct ids nodes, handles;
+	u32 n_buffers;
 	struct node **hash;
 	u32 hash_size, n_nodes;
 	struct node *newest, *oldest;

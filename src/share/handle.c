@@ -39,6 +39,7 @@ void handle_free(struct fs *f, struct handle *h)
 	close(h->fd);
 	ids_free(&f->handles, h->id);
 	node_release(f, h->node);
+	f->n_buffers -= h->buf != NULL;
 	free(h->buf);
 	free(h);
 }

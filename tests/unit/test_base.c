@@ -5,11 +5,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <signal.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/counter.h"
 #include "base/err.h"
@@ -155,11 +158,48 @@ static void test_loop(void **state)
 	close(p[1]);
 }
 
+static void on_signal(int sig)
+{
+	(void)sig;
+}
+
+/* A signal for its parent, and one for the whole group, while it begins. */
+static void begin_slowly(void *opaque)
+{
+	const struct err none = { "" };
+
+	usleep(100000);
+	kill(getppid(), SIGUSR1);
+	kill(getpid(), SIGTERM);
+	usleep(100000);
+	child_say_ready(*(int *)opaque, &none, true);
+	pause();
+}
+
+static void test_child(void **state)
+{
+	const struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct err e = { "" };
+	int pair[2];
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(sigaction(SIGUSR1, &act, NULL), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	pid = child_start("child", &pair[1], 1, begin_slowly, &pair[1]);
+	assert_true(pid > 0);
+	close(pair[1]);
+	if (child_wait_ready(pair[0], "the child", &e))
+		fail_msg("%s", e.text);
+	child_reap(pid);
+	close(pair[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_err),	 cmocka_unit_test(test_ticks), cmocka_unit_test(test_timers),
-		cmocka_unit_test(test_counters), cmocka_unit_test(test_loop),
+		cmocka_unit_test(test_counters), cmocka_unit_test(test_loop),  cmocka_unit_test(test_child),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -615,6 +616,35 @@ static void test_directories(void **state)
 	assert_int_equal(w->fs.n_nodes, 1);
 }
 
+/* A guest that begins to read many directories makes the host keep what a few need, and reads all of each. */
+static void test_many_directories(void **state)
+{
+	struct world *w = *state;
+	struct rlimit l;
+	u64 fh[400];
+	char name[32];
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &l), 0);
+	if (l.rlim_cur < 1000)
+		skip();
+	for (int i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "file-%d", i);
+		host_write(w, name, "");
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(fh); i++) {
+		struct fuse_read_in in = { .size = 200 };
+
+		assert_true(open_node(w, FUSE_OPENDIR, ROOT, O_RDONLY, &fh[i]) > 0);
+		in.fh = fh[i];
+		assert_true(ask(w, FUSE_READDIR, ROOT, PART(in), NONE) > 0);
+	}
+	assert_true(w->fs.n_buffers <= FS_BUFFERS_MAX);
+	for (unsigned i = 0; i < ARRAY_SIZE(fh); i++)
+		assert_int_equal(list_all(w, ROOT, fh[i], 200, i & 1, NULL), 42);
+	ask(w, FUSE_DESTROY, 0, NONE, NONE);
+	assert_int_equal(w->fs.n_buffers, 0);
+}
+
 /* The host's processes are not files to share. */
 static void test_sealed(void **state)
 {
@@ -788,6 +818,7 @@ int main(void)
 		T(test_bytes),
 		T(test_xattrs),
 		T(test_directories),
+		T(test_many_directories),
 		cmocka_unit_test(test_sealed),
 		T(test_no_devices),
 		T(test_truncated),
