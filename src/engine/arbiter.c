@@ -30,11 +30,19 @@ static int keeps_model(const struct engine_ops *ops, const struct arbiter_needs 
 	return m ? 0 : -1;
 }
 
+static int refused(const struct engine_ops *ops, const struct arbiter_needs *needs, struct err *e)
+{
+	return needs->counting && (ops->timed || ops->uncounted)
+		   ? err_set(e, "the engine %s does not count instructions, and what is asked for builds on that",
+			     ops->name)
+		   : 0;
+}
+
 static const struct engine_ops *choose_auto(const struct arbiter_needs *needs, struct err *passed, struct err *e)
 {
 	passed->text[0] = 0;
 	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++) {
-		if ((needs->counting && engines[n]->timed) || (needs->untold && engines[n]->on_request))
+		if (refused(engines[n], needs, e) || (needs->untold && engines[n]->on_request))
 			continue;
 		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e)) {
 			if (!engines[n]->on_request)
@@ -56,13 +64,6 @@ static const struct engine_ops *fail_unknown(const char *name, struct err *e)
 		at += (size_t)snprintf(list + at, sizeof(list) - at, ", %s", engines[n]->name);
 	err_set(e, "there is no engine \"%.40s\"; this doppel has: %s", name, list);
 	return NULL;
-}
-
-static int refused(const struct engine_ops *ops, const struct arbiter_needs *needs, struct err *e)
-{
-	return needs->counting && ops->timed
-		   ? err_set(e, "the engine %s counts no instructions, and what is asked for builds on that", ops->name)
-		   : 0;
 }
 
 const struct engine_ops *arbiter_choose_for(const char *name, const struct arbiter_needs *needs, struct err *passed,

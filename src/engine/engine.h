@@ -47,6 +47,8 @@ struct engine_ops {
 	 * because others are not told what it writes to memory. Changing to it is: all stand still, then invalidate() with
 	 * INVALIDATE_ALL for each; from it: settle() for each, then nothing that was made from memory may be kept. */
 	bool timed;
+	/* It counts instructions, but not all of them: nothing that builds on their number goes with it. */
+	bool uncounted;
 	/* Why "auto" does not take it though it works; NULL: it may. */
 	const char *on_request;
 	/* Probed by running instructions: 0, or -1 with the reason. */

@@ -90,6 +90,7 @@ def limit():
         fail(f"--timeout: status {p.returncode}, {p.stderr!r}")
 
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # in the background it may be ignored, and so it would stay
 signals()
 terminal()
 limit()

@@ -501,7 +501,8 @@ static enum engine_exit direct_run(struct cpu *c, u64 budget)
 
 static void direct_kick(struct cpu *c)
 {
-	interrupt(of(c->engine));
+	if (c->engine)
+		interrupt(of(c->engine));
 }
 
 static void direct_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa)
@@ -527,6 +528,7 @@ static unsigned direct_audit(struct cpu *c)
 
 const struct engine_ops engine_direct = {
 	.name = "direct",
+	.uncounted = true,
 	.on_request = "it has not been proven with whole systems yet",
 	.probe = direct_probe,
 	.attach = direct_attach,
