@@ -101,6 +101,7 @@ LF_virtio := $(wildcard src/dev/virtio/*.c src/block/*.c src/mem/*.c) src/dev/pc
 LF_net    := src/net/egress.c src/net/csum.c
 LF_fuse   := src/share/ids.c src/share/node.c src/share/fuse.c src/share/attr.c src/share/name.c src/share/handle.c \
 	src/share/file.c src/share/dir.c src/share/xattr.c
+LF_session := src/api/session.c
 LF_snap   := $(wildcard src/snap/*.c src/dev/*.c src/dev/virtio/*.c src/cpu/lapic*.c) src/base/state.c src/base/clock.c \
 	src/cpu/state.c src/cpu/event.c src/cpu/poll.c
 $(BUILD)/tests/fuzz/lf_%: tests/fuzz/lf_%.c $(LIB)
@@ -225,6 +226,8 @@ check-threads:
 
 install: all
 	install -D -m 755 $(BUILD)/doppel $(DESTDIR)$(PREFIX)/bin/doppel
+	install -D -m 644 docs/doppel.1 $(DESTDIR)$(PREFIX)/share/man/man1/doppel.1
+	install -D -m 644 tools/doppel.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/doppel
 
 clean:
 	rm -rf $(BUILD) doppel

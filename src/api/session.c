@@ -98,19 +98,20 @@ static void deliver(struct session *s)
 		s->out_at = s->out_len = 0;
 }
 
-static void append(struct session *s, const void *p, size_t len)
+static bool append(struct session *s, const void *p, size_t len)
 {
 	if (s->out_len + len > s->out_room) {
 		size_t room = 2 * (s->out_len + len) + 4096;
 		u8 *out = realloc(s->out, room);
 
 		if (!out)
-			return;
+			return false;
 		s->out = out;
 		s->out_room = room;
 	}
 	memcpy(s->out + s->out_len, p, len);
 	s->out_len += len;
+	return true;
 }
 
 void session_say(struct session *s, enum agent_message type, const void *p, size_t len)
@@ -207,7 +208,8 @@ static void on_hello(struct session *s)
 
 	if (s->hello)
 		return;
-	append(s, s->in, all); /* room */
+	if (!append(s, s->in, all)) /* room */
+		return;
 	memmove(s->out + all, s->out, s->out_len - all);
 	memcpy(s->out, &h, sizeof(h));
 	memcpy(s->out + sizeof(h), &now, sizeof(now));

@@ -7,7 +7,7 @@ void help_help(FILE *f)
 {
 	fputs("doppel boots unmodified x86 operating systems in user space.\n\n", f);
 	for (unsigned i = 0; verb_get(i); i++)
-		fprintf(f, "  %-26s%s\n", verb_get(i)->usage, verb_get(i)->summary);
+		fprintf(f, "  %-34s%s\n", verb_get(i)->usage, verb_get(i)->summary);
 	fputs("  doppel --version\n\n"
 	      "'doppel help VERB' lists a verb's options.\n",
 	      f);
