@@ -224,7 +224,7 @@ check-threads:
 
 # ---- the rest ----------------------------------------------------------------------------------------------------
 
-install: all
+install: $(BUILD)/doppel
 	install -D -m 755 $(BUILD)/doppel $(DESTDIR)$(PREFIX)/bin/doppel
 	install -D -m 644 docs/doppel.1 $(DESTDIR)$(PREFIX)/share/man/man1/doppel.1
 	install -D -m 644 tools/doppel.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/doppel
