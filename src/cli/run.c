@@ -146,15 +146,26 @@ static void tell_start(const struct run *r, const struct session_end *end)
 		build_ms + (double)(end->started_ns - r->vm->began_ns) / ms);
 }
 
+/* Control characters, also those of Unicode from U+0080, whose first byte is lead. */
+static bool is_control(u8 byte, u8 lead)
+{
+	return (byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f ||
+	       (lead == 0xc2 && byte >= 0x80 && byte < 0xa0);
+}
+
 /* What a guest wrote, without what a terminal would obey. */
 static void make_plain(char *to, size_t len, const char *from)
 {
 	size_t i = 0;
 
-	for (; from[i] && i + 1 < len; i++)
-		to[i] = (u8)from[i] < 0x20 && from[i] != '\n' && from[i] != '\t' ? ' '
-			: (u8)from[i] == 0x7f					 ? ' '
-										 : from[i];
+	for (; from[i] && i + 1 < len; i++) {
+		to[i] = from[i];
+		if (!is_control((u8)from[i], i ? (u8)from[i - 1] : 0))
+			continue;
+		to[i] = ' ';
+		if ((u8)from[i] >= 0x80)
+			to[i - 1] = ' ';
+	}
 	to[i] = 0;
 }
 
