@@ -454,8 +454,11 @@ static int direct_attach(struct cpu *c, struct mem *m, struct err *e)
 	d->m = m;
 	d->cpu_pinned = -1;
 	d->exec_fd = -1;
-	if (!xstate_layout(&d->x) || engine_translate.attach(c, m, e)) {
-		pages_free(d);
+	if (!xstate_layout(&d->x)) {
+		free(d);
+		return err_set(e, "direct: this host's XSAVE state is not what the engine knows");
+	}
+	if (engine_translate.attach(c, m, e)) {
 		free(d);
 		return -1;
 	}

@@ -2,13 +2,13 @@
  * x87 and vector state between struct cpu and the XSAVE area in standard format that the host's kernel shows of a
  * thread (SDM 1, 13.4).
  */
-#include <cpuid.h>
-
 #include "engine/direct/direct.h"
 
-enum { XC_X87 = 1, XC_SSE = 2, XC_AVX = 4, XC_K = 0x20, XC_ZMM_HI = 0x40, XC_HI16 = 0x80 };
+#include <cpuid.h>
+
+#include "cpu/xarea.h"
+
 #define XC_512 (XC_K | XC_ZMM_HI | XC_HI16)
-enum { FX_FIP = 8, FX_FDP = 16, FX_MXCSR = 24, FX_ST = 32, FX_XMM = 160, HEADER = 512 };
 
 static u32 offset_of(unsigned n)
 {
@@ -66,29 +66,12 @@ static u64 in_use(const struct cpu *c)
 	       (zmm_hi ? XC_ZMM_HI : 0) | (any(c->zmm[16].b, 16 * 64) ? XC_HI16 : 0) | (any(c->k, 64) ? XC_K : 0);
 }
 
-static void legacy_from(u8 *area, const struct cpu *c)
-{
-	const struct x87 *f = &c->x87;
-
-	memcpy(area, &f->fcw, 2);
-	memcpy(area + 2, &f->fsw, 2);
-	area[4] = f->ftw;
-	memcpy(area + 6, &f->fop, 2);
-	memcpy(area + FX_FIP, &f->fip, 8);
-	memcpy(area + FX_FDP, &f->fdp, 8);
-	memcpy(area + FX_MXCSR, &c->mxcsr, 4);
-	for (unsigned k = 0; k < 8; k++)
-		memcpy(area + FX_ST + 16 * k, f->st[k], 10);
-	for (unsigned k = 0; k < 16; k++)
-		memcpy(area + FX_XMM + 16 * k, c->zmm[k].b, 16);
-}
-
 void xstate_from(const struct xlayout *x, u8 *area, const struct cpu *c)
 {
 	u64 bv = in_use(c) & x->xcr0;
 
 	memset(area, 0, x->size);
-	legacy_from(area, c);
+	xarea_legacy_from(area, c);
 	for (unsigned k = 0; k < 16; k++) {
 		if (bv & XC_AVX)
 			memcpy(area + x->avx + 16 * k, c->zmm[k].b + 16, 16);
@@ -99,27 +82,7 @@ void xstate_from(const struct xlayout *x, u8 *area, const struct cpu *c)
 	}
 	if (bv & XC_K)
 		memcpy(area + x->k, c->k, 64);
-	memcpy(area + HEADER, &bv, 8);
-}
-
-static void x87_to(struct cpu *c, const u8 *area, u64 bv)
-{
-	struct x87 *f = &c->x87;
-
-	if (!(bv & XC_X87)) {
-		*f = (struct x87){ .fcw = 0x37f };
-		return;
-	}
-	memcpy(&f->fcw, area, 2);
-	memcpy(&f->fsw, area + 2, 2);
-	f->ftw = area[4];
-	memcpy(&f->fop, area + 6, 2);
-	memcpy(&f->fip, area + FX_FIP, 8);
-	memcpy(&f->fdp, area + FX_FDP, 8);
-	for (unsigned k = 0; k < 8; k++) {
-		memset(f->st[k], 0, 16);
-		memcpy(f->st[k], area + FX_ST + 16 * k, 10);
-	}
+	memcpy(area + XAREA_HEADER, &bv, 8);
 }
 
 static void part(void *to, const u8 *area, u32 at, size_t n, bool in_use)
@@ -134,11 +97,9 @@ void xstate_to(const struct xlayout *x, struct cpu *c, const u8 *area)
 {
 	u64 bv;
 
-	memcpy(&bv, area + HEADER, 8);
-	x87_to(c, area, bv);
-	memcpy(&c->mxcsr, area + FX_MXCSR, 4);
+	memcpy(&bv, area + XAREA_HEADER, 8);
+	xarea_legacy_to(c, area, bv);
 	for (unsigned k = 0; k < 16; k++) {
-		part(c->zmm[k].b, area, FX_XMM + 16 * k, 16, bv & XC_SSE);
 		part(c->zmm[k].b + 16, area, x->avx ? x->avx + 16 * k : 0, 16, bv & XC_AVX);
 		part(c->zmm[k].b + 32, area, x->zmm_hi ? x->zmm_hi + 32 * k : 0, 32, bv & XC_ZMM_HI);
 		part(c->zmm[16 + k].b, area, x->hi16 ? x->hi16 + 64 * k : 0, 64, bv & XC_HI16);
