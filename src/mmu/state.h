@@ -10,9 +10,9 @@
  * translations carry the id `gid` in the second level. In the first level they carry the id of the space that used
  * them, but for the arrays that no user page can be in: data with SMAP in force, the supervisor's fetches under SMEP.
  * These have the id `sid`, which stays when the space changes, so that a kernel whose pages are global finds them warm.
- * If a page that is not global came in, the change gives a new sid; where that happens often, each space has its own
- * (sid is id). When ids run out the arrays are cleared. Id 0 is never given (zeroed arrays are empty), nor 0xfff
- * (TLB_NO_TAG).
+ * The few pages that are not global (Linux writes code through some) are dropped by the change; if there were many, it
+ * gives a new sid; where that happens often, each space has its own (sid is id). When ids run out the arrays are
+ * cleared. Id 0 is never given (zeroed arrays are empty), nor 0xfff (TLB_NO_TAG).
  *
  * Invariants
  *  1. A first-level entry's rights hold for its array's mode under the current CR0.WP, CR4, EFER: a change of one of
@@ -30,7 +30,8 @@
 #define ID_MAX 0xffe
 #define L2_BITS 12
 #define L2_SIZE (1u << L2_BITS)
-#define MAX_LOCALS 64
+#define MAX_LOCAL 16
+#define MAX_RENEWED 64
 #define LARGE2M_BITS 16
 #define LARGE1G_BITS 12
 
@@ -82,10 +83,13 @@ struct mmu {
 	u32 pf_fetch;	/* PF_I, or 0 where error codes do not tell fetches */
 
 	u16 next_id, floor, gid;
-	u16 id, sid;	 /* of the current space; of what only the supervisor can use there, 0: to be given */
-	bool shared;	 /* sid serves all spaces */
-	bool local;	 /* a translation that is not global stands under sid, though it is shared */
-	unsigned locals; /* how often there was one when the space changed */
+	u16 id, sid; /* of the current space; of what only the supervisor can use there, 0: to be given */
+	bool shared; /* sid serves all spaces */
+	/* the pages that stand under sid, though it is shared and they are not global; one more than MAX_LOCAL: too
+	 * many */
+	u64 local[MAX_LOCAL];
+	unsigned n_local;
+	unsigned renewed; /* how often there were too many when the space changed */
 	u16 pcid_id[4096];
 	u64 large2m[(1u << LARGE2M_BITS) / 64], large1g[(1u << LARGE1G_BITS) / 64];
 

@@ -57,14 +57,19 @@ static void take_tags(struct mmu *u)
 	u->hot.salt = (u64)c->fetch_ctx << 48 | (u64)user << 60;
 }
 
+static void l1_drop(struct mmu *u, u64 lin);
+
 /* The current space is another one, or has lost what is not global: is sid still right? Takes an id at most. */
 static void select_shared(struct mmu *u)
 {
-	if (u->shared && u->sid && !u->local)
+	if (u->shared && u->sid && u->n_local <= MAX_LOCAL) {
+		while (u->n_local)
+			l1_drop(u, u->local[--u->n_local]);
 		return;
-	if (u->local && ++u->locals > MAX_LOCALS)
+	}
+	if (u->n_local > MAX_LOCAL && ++u->renewed > MAX_RENEWED)
 		u->shared = false;
-	u->local = false;
+	u->n_local = 0;
 	u->sid = u->shared ? u->next_id++ : u->id;
 }
 
@@ -245,14 +250,25 @@ void tlb_op_flush(struct cpu *c, enum tlb_scope scope, u32 pcid, u64 lin)
 
 /* ---- translation and fills --------------------------------------------------------------------------------------- */
 
+/* A page that is not global comes under sid. */
+static void note_local(struct mmu *u, u64 lin)
+{
+	unsigned n = u->n_local;
+
+	if (!u->shared || n > MAX_LOCAL || (n && u->local[n - 1] == (lin & PAGE_MASK)))
+		return;
+	if (n < MAX_LOCAL)
+		u->local[n] = lin & PAGE_MASK;
+	u->n_local++;
+}
+
 static void fill(struct mmu *u, u64 lin, enum tlb_mode mode, u64 page, u64 frame)
 {
 	struct tlbe *e = &u->l1[mode][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 	u64 tag = (lin & PAGE_MASK) | mmu_tag(u, mode), gpa = page & ADDR_MASK;
 
 	if (mode == MODE_SMAP && !(page & ATTR_G))
-		u->local = u->shared;
-
+		note_local(u, lin);
 	__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
 	__atomic_store_n(&e->gpa, gpa, __ATOMIC_RELAXED);
 	e->add = (uintptr_t)frame_host(frame) - (uintptr_t)(lin & PAGE_MASK);
@@ -387,7 +403,7 @@ int mmu_fetch_page(struct cpu *c, u64 lin, const u8 **host, u64 *gpa)
 	e = &u->fetch[c->d.cpl == 3][(lin >> PAGE_SHIFT) & (FETCH_SIZE - 1)];
 	e->tag = (lin & PAGE_MASK) | c->fetch_ctx;
 	if (c->d.cpl != 3 && u->smep && !(page & ATTR_G))
-		u->local = u->shared;
+		note_local(u, lin);
 	e->host = frame_host(frame);
 	e->gpa = page & ADDR_MASK;
 	return OUT_DONE;
@@ -413,8 +429,7 @@ static void take_registers(struct mmu *u)
 	u->apic_base = c->apic_base;
 	walk_refresh(u);
 	u->shared = u->pge;
-	u->local = false;
-	u->locals = 0;
+	u->n_local = u->renewed = 0;
 }
 
 void tlb_op_mode_changed(struct cpu *c)

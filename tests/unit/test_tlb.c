@@ -32,7 +32,7 @@ struct guest {
 	struct oracle o;
 	struct mem_listener ear;
 	u64 seed, told;
-	bool pcide;
+	bool pcide, many;
 	unsigned space;
 	unsigned faults, dones;
 };
@@ -533,6 +533,10 @@ static bool survives(struct guest *g, u64 flags)
 	assert_non_null(tlb_hit_r(c, lin, 8));
 	assert_int_equal(cpu_ld64(c, lin, &v, ACC_R), OUT_DONE);
 	assert_int_equal(mmu_fetch_page(c, lin, &host, &v), OUT_DONE);
+	for (unsigned k = 1; g->many && k <= 20; k++) {
+		phys_put(g->w.m, pt_of(NR_SPACES, 2) + k * 8, POOL | P | W, 8);
+		assert_int_equal(cpu_ld64(c, lin + k * PAGE_SIZE, &v, ACC_R), OUT_DONE);
+	}
 	assert_true(hit(c, lin));
 	g->space ^= 1;
 	c->cr3 = pml4_of(g->space) | (g->space + 1);
@@ -552,6 +556,10 @@ static void test_shared(void **state)
 		assert_true(survives(&g, P | W | G));
 		assert_false(survives(&g, P | W));
 	}
+	for (unsigned k = 0; k < 100; k++) /* a few pages of its own cost the space nothing else */
+		assert_false(survives(&g, P | W));
+	assert_true(survives(&g, P | W | G));
+	g.many = true;
 	for (unsigned k = 0; k < 100; k++) /* where they are many, each space keeps its own */
 		assert_false(survives(&g, P | W));
 	assert_false(survives(&g, P | W | G));

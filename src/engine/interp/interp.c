@@ -190,8 +190,11 @@ static int run_blocks(struct interp *in, u64 stop, bool once)
 		flushes = in->flushes;
 		if (unlikely(build_find(in, interp_pc(c), &b)))
 			return interp_outcome(in, NULL, OUT_FAULT);
-		if (unlikely(!b || !b->n || c->r[R_RIP] + b->bytes - 1 > limit))
+		if (unlikely(!b || !b->n || c->r[R_RIP] + b->bytes - 1 > limit)) {
+			if (b && !b->n && in->hooks && in->hooks->stepping)
+				in->hooks->stepping(in, b);
 			return OUT_AGAIN;
+		}
 		link_blocks(in, &last, b, flushes);
 		out = in->hooks ? in->hooks->run_chain(in, b, stop, &last) : interp_run_chain(in, b, stop, &last);
 		stop = MIN(stop, in->icount_end);

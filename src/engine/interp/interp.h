@@ -79,6 +79,8 @@ struct chain_end {
 struct interp_hooks {
 	/* As interp_run_chain(). */
 	int (*run_chain)(struct interp *in, struct block *b, u64 stop, struct chain_end *last);
+	/* b has no instructions: its first one is about to be stepped. May be NULL. */
+	void (*stepping)(struct interp *in, struct block *b);
 	/* All blocks are gone. */
 	void (*flushed)(struct interp *in);
 	/* No link of b may be followed; b must not be entered any more. */

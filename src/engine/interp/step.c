@@ -34,6 +34,12 @@ static bool stepped_fits(const struct stepped *s, u64 gpa, u32 key, const u8 *by
 	       !memcmp(s->insn.raw, bytes, s->insn.len);
 }
 
+/* Did these bytes, which are not all, begin the instruction that s holds? */
+static bool stepped_begins(const struct stepped *s, u64 gpa, u32 key, const u8 *bytes, unsigned n)
+{
+	return s->gpa == gpa && s->key == key && s->insn.exec && s->insn.len > n && !memcmp(s->insn.raw, bytes, n);
+}
+
 static enum decode_result decode_stepped(struct interp *in, struct stepped *s, u64 gpa, const u8 *bytes, unsigned n)
 {
 	struct cpu *c = in->cpu;
@@ -41,6 +47,8 @@ static enum decode_result decode_stepped(struct interp *in, struct stepped *s, u
 
 	if (stepped_fits(s, gpa, c->d.block_key, bytes, n))
 		return DECODE_OK;
+	if (stepped_begins(s, gpa, c->d.block_key, bytes, n))
+		return DECODE_MORE;
 	s->gpa = gpa;
 	s->key = c->d.block_key;
 	r = decode_insn(&s->insn, bytes, n, c->d.code, interp_how(c));

@@ -264,6 +264,25 @@ static u8 *gen_gone(struct gen *g)
 	return at;
 }
 
+static void gen_all_members(struct gen *g)
+{
+	gen_members(g);
+	for (unsigned n = 0; n < g->n_members; n++)
+		gen_member(g, g->member[n], n + 1 < g->n_members);
+	if (!g->ended) {
+		gen_x87_flush(g);
+		gen_fall_through(g, g->k);
+	}
+	g->b->cover = (u16)g->next;
+}
+
+/* The instruction leaves the page: it depends on another, and is looked at afresh each time. */
+static void gen_step(struct gen *g)
+{
+	emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)g->bias);
+	emit_jump(&g->e, CC_ALWAYS, g->t->step);
+}
+
 void gen_block(struct translate *t, struct block *b)
 {
 	struct gen g = { .t = t, .b = b, .flags = FLAGS_MEM, .first_link = t->n_links };
@@ -275,14 +294,10 @@ void gen_block(struct translate *t, struct block *b)
 	t->used_cold = (size_t)(g.e.p - t->rw);
 	g.e.p = code = t->rw + ALIGN_UP(t->used + sizeof(struct code_head), (size_t)16);
 	thunks_look(&g.e, gone);
-	gen_members(&g);
-	for (unsigned n = 0; n < g.n_members; n++)
-		gen_member(&g, g.member[n], n + 1 < g.n_members);
-	if (!g.ended) {
-		gen_x87_flush(&g);
-		gen_fall_through(&g, g.k);
-	}
-	b->cover = (u16)g.next;
+	if (b->n)
+		gen_all_members(&g);
+	else
+		gen_step(&g);
 	g.host[g.k] = g.e.p;
 	gen_arms(&g);
 	report_block(t->report, b, g.host, code, g.e.p);

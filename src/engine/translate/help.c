@@ -56,7 +56,7 @@ static const void *go_on(struct translate *t, struct cpu *c)
 	if (!b)
 		return NULL;
 	if (c->int_shadow || (c->rflags & FLAG_RF)) {
-		if (b->insn[0].flags & INSN_END)
+		if (!b->n || (b->insn[0].flags & INSN_END))
 			return NULL;
 		c->int_shadow = 0;
 		c->rflags &= ~(u32)FLAG_RF;
@@ -119,6 +119,21 @@ static struct left execute(struct translate *t, struct cpu *c, u64 at)
 	if (out == OUT_END || (out == OUT_FAULT && c->exc.type == EV_FAULT))
 		return retire(t, c, i, at & 63, out);
 	return (struct left){ (u64)out, at };
+}
+
+struct left step_over(struct cpu *c)
+{
+	struct translate *t = c->engine;
+	bool levels = t->in.ignored;
+	const void *code = NULL;
+	int out;
+
+	out = step_insn(&t->in);
+	if (out == OUT_HALT)
+		counter_inc(c->counters, CNT_HALTS);
+	else if (!levels)
+		code = go_on(t, c);
+	return (struct left){ code ? LEAVE_GO : LEAVE_NEXT, (u64)(uintptr_t)code };
 }
 
 struct left hand_over(struct cpu *c, u64 at)

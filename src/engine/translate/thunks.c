@@ -61,6 +61,20 @@ static void make_return(struct emit *e)
 	emit8(e, 0xc3);
 }
 
+/* RAX and RDX are a struct left: on to its code, or back to the caller of enter. */
+static void make_go_or_return(struct emit *e)
+{
+	u8 *go;
+
+	emit_alu_imm(e, 4, ALU_CMP, reg(H_RAX), LEAVE_GO);
+	go = emit_forward(e, CC_E);
+	make_return(e);
+	emit_patch(go, e->p);
+	emit_mov(e, H_R14, H_RDX);
+	thunks_guest_registers(e, true);
+	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
+}
+
 /* Called with R14 = instruction | number; returns if it retired and the block goes on, goes to where the next block is
  * entered, or leaves. */
 static u8 *make_hand_over(struct translate *t, struct emit *e, cross_fn *fn)
@@ -81,14 +95,20 @@ static u8 *make_hand_over(struct translate *t, struct emit *e, cross_fn *fn)
 	emit8(e, 0xc3);
 	emit_patch(out, e->p);
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RSP), 8); /* the return address */
-	emit_alu_imm(e, 4, ALU_CMP, reg(H_RAX), LEAVE_GO);
-	out = emit_forward(e, CC_E);
-	make_return(e);
-	emit_patch(out, e->p);
-	emit_mov(e, H_R14, H_RDX);
-	thunks_guest_registers(e, true);
-	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
+	make_go_or_return(e);
 	return at;
+}
+
+/* Jumped to at an instruction that is in no block. */
+static void make_step(struct translate *t, struct emit *e)
+{
+	t->step = e->p;
+	thunks_guest_registers(e, false);
+	thunks_unlive(t, e);
+	emit_load(e, H_RDI, mem(H_RSP, FRAME_CPU));
+	emit_mov_imm(e, H_RAX, (u64)(uintptr_t)step_over);
+	emit_rm(e, 4, 0xff, 2, reg(H_RAX)); /* call rax */
+	make_go_or_return(e);
 }
 
 static void make_leave(struct translate *t, struct emit *e)
@@ -305,6 +325,7 @@ void thunks_make(struct translate *t)
 	t->hand_over = make_hand_over(t, &e, hand_over);
 	for (unsigned n = 0; n < NR_CROSS; n++)
 		t->cross[n] = make_hand_over(t, &e, cross_functions[n]);
+	make_step(t, &e);
 	make_leave(t, &e);
 	t->refill[0] = make_refill(&e, false);
 	t->refill[1] = make_refill(&e, true);

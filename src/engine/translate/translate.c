@@ -105,6 +105,15 @@ static int run_verified(struct translate *t, struct block *b)
 	return after(t, l);
 }
 
+/* How translated code gets to b, from where it has just left it. */
+static void way_to(struct translate *t, struct link *left, const struct block *b)
+{
+	if (left)
+		links_set(t, left, b);
+	else if (opt(t, OPT_JUMPS))
+		links_note_jump(t, t->in.cpu->r[R_RIP], b);
+}
+
 static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
 {
 	struct translate *t = of(in);
@@ -118,10 +127,7 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 	if (!have_code(in, b))
 		return interp_run_chain(in, b, c->icount + b->n, last);
 	*last = (struct chain_end){ .b = NULL };
-	if (left)
-		links_set(t, left, b);
-	else if (opt(t, OPT_JUMPS))
-		links_note_jump(t, c->r[R_RIP], b);
+	way_to(t, left, b);
 	counter_inc(c->counters, CNT_TRANSLATED_ENTERED);
 	if (unlikely(t->verify) && verify_prepare(t->verify, c, b))
 		return run_verified(t, b);
@@ -130,9 +136,21 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 	return after(t, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent, t->jumps));
 }
 
-static const struct interp_hooks hooks = {
-	.run_chain = run_chain, .flushed = flushed, .unlinked = links_unlinked, .dropped = links_dropped
-};
+static void stepping(struct interp *in, struct block *b)
+{
+	struct translate *t = of(in);
+	struct link *left = t->left;
+
+	t->left = NULL;
+	if (opt(t, OPT_STEP) && !in->cpu->wishes && have_code(in, b))
+		way_to(t, left, b);
+}
+
+static const struct interp_hooks hooks = { .run_chain = run_chain,
+					   .stepping = stepping,
+					   .flushed = flushed,
+					   .unlinked = links_unlinked,
+					   .dropped = links_dropped };
 
 /* ---- the contract --------------------------------------------------------------------------------------------- */
 

@@ -121,6 +121,7 @@ struct translate {
 	/* those parts, by their address in rw */
 	u8 *enter, *hand_over, *leave, *lookup, *lookup32, *jump, *jump32, *cold, *missing;
 	u8 *refill[2];		   /* for reading, for writing */
+	u8 *step;		   /* the instruction at r[R_RIP], by step_over() */
 	u8 *cross[MAX_CROSS];	   /* in hand_over's stead: cross.h */
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
 	u32 n_links;
@@ -179,6 +180,9 @@ void links_note_jump(struct translate *t, u64 lin, const struct block *b);
 /* help.c: one instruction by the library: at = instruction | its number in the block, r[R_RIP] is behind it. why is
  * OUT_DONE where the block goes on, LEAVE_GO where another does (its code, at), else as in struct left. */
 struct left hand_over(struct cpu *c, u64 at);
+
+/* help.c: the instruction at r[R_RIP], which is in no block. LEAVE_GO or LEAVE_NEXT. */
+struct left step_over(struct cpu *c);
 
 /* gen.c: host code for b; there is CODE_ROOM. */
 void gen_block(struct translate *t, struct block *b);
