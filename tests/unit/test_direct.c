@@ -33,8 +33,17 @@ static void test_scan(void **state)
 		{ 0x0f, 0x01, 0xe0 },	    /* SMSW */
 		{ 0x0f, 0x01, 0xd9 },	    /* VMMCALL */
 		{ 0xf3, 0x0f, 0xc7, 0xf8 }, /* RDPID */
-		{ 0xcd, 0x80 },		    /* INT 80 */
-		{ 0xcd, 0x03 },
+		{ 0x0f, 0x01, 0xfd },	    /* RDPRU */
+	};
+	static const struct {
+		unsigned vouch;
+		u8 code[4];
+	} vouched[] = {
+		{ VOUCH_CPUID, { 0x0f, 0xa2 } },	   { VOUCH_LSL, { 0x0f, 0x03, 0xc0 } },
+		{ VOUCH_SYSENTER, { 0x0f, 0x34 } },	   { VOUCH_AUX, { 0x0f, 0x01, 0xf9 } },
+		{ VOUCH_AUX, { 0xf3, 0x0f, 0xc7, 0xf8 } }, { VOUCH_UMIP, { 0x0f, 0x01, 0x00 } },
+		{ VOUCH_UMIP, { 0x0f, 0x01, 0x88 } }, /* SIDT */
+		{ VOUCH_PKRU, { 0x0f, 0x01, 0xee } },
 	};
 	static const u8 taken[][4] = {
 		{ 0x0f, 0x05 },		    /* SYSCALL traps */
@@ -42,6 +51,9 @@ static void test_scan(void **state)
 		{ 0x0f, 0xc7, 0x0f, 0x90 }, /* CMPXCHG8B */
 		{ 0x0f, 0x31 },		    /* RDTSC */
 		{ 0xcd, 0x42 },
+		{ 0xcd, 0x80 },
+		{ 0xcd, 0x03 },
+		{ 0xcd, 0x04 },
 		{ 0xcc },
 	};
 	u8 page[PAGE_SIZE];
@@ -51,12 +63,18 @@ static void test_scan(void **state)
 		for (size_t at = 0; at <= PAGE_SIZE - 4; at += 4092 / 12) {
 			memset(page, 0x90, sizeof(page));
 			memcpy(page + at, refused[k], 4);
-			assert_true(direct_scan(page, sizeof(page)));
+			assert_true(direct_scan(page, sizeof(page), 0));
 		}
 	for (size_t k = 0; k < ARRAY_SIZE(taken); k++) {
 		memset(page, 0x90, sizeof(page));
 		memcpy(page + 100, taken[k], 4);
-		assert_false(direct_scan(page, sizeof(page)));
+		assert_false(direct_scan(page, sizeof(page), 0));
+	}
+	for (size_t k = 0; k < ARRAY_SIZE(vouched); k++) {
+		memset(page, 0x90, sizeof(page));
+		memcpy(page + 100, vouched[k].code, 4);
+		assert_false(direct_scan(page, sizeof(page), vouched[k].vouch));
+		assert_true(direct_scan(page, sizeof(page), ~vouched[k].vouch));
 	}
 }
 
@@ -69,10 +87,10 @@ static void test_seam(void **state)
 	for (size_t before = 1; before < sizeof(bytes); before++) {
 		memset(both, 0x90, sizeof(both));
 		memcpy(both + 16 - before, bytes, sizeof(bytes));
-		assert_true(direct_scan_seam(both + 16, both + 16));
+		assert_true(direct_scan_seam(both + 16, both + 16, 0));
 	}
 	memset(both, 0x90, sizeof(both));
-	assert_false(direct_scan_seam(both + 16, both + 16));
+	assert_false(direct_scan_seam(both + 16, both + 16, 0));
 }
 
 static void test_vectors(void **state)

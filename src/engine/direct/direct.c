@@ -10,9 +10,12 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -136,16 +139,38 @@ static bool state_out(struct direct *d, struct mirror *m, bool syscall_stop, uns
 
 /* ---- mirrors ---------------------------------------------------------------------------------------------------- */
 
+/* The CPU of this host that has the number of the guest's: there, what shows numbers shows the same ones. False: it is
+ * not ours, or another machine has claimed it; all of them at one CPU would be worse than what is gained. */
+static bool claim_cpu(struct direct *d)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	unsigned cpu = d->c->tsc_aux & 0xfff; /* as Linux writes it, whose GDT the tier asks for */
+	cpu_set_t mine;
+
+	if (sched_getaffinity(0, sizeof(mine), &mine) || cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &mine))
+		return false;
+	d->cpu_claim = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "doppel-direct-cpu-%u", cpu);
+	if (d->cpu_claim >= 0 && !bind(d->cpu_claim, (struct sockaddr *)&name, sizeof(name)))
+		return true;
+	if (d->cpu_claim >= 0)
+		close(d->cpu_claim);
+	d->cpu_claim = -1;
+	return false;
+}
+
 static void pin_here(struct direct *d)
 {
+	const struct cpu *c = d->c;
 	cpu_set_t set;
 
 	if (d->cpu_pinned >= 0)
 		return;
-	d->cpu_pinned = sched_getcpu();
+	d->cpu_pinned = claim_cpu(d) ? (int)(c->tsc_aux & 0xfff) : sched_getcpu();
 	CPU_ZERO(&set);
 	CPU_SET(d->cpu_pinned, &set);
 	sched_setaffinity(0, sizeof(set), &set);
+	tier_pinned(d);
 }
 
 static bool mirror_ready(struct direct *d, struct mirror *m)
@@ -202,22 +227,39 @@ static unsigned pressing(const struct interp *in)
 	return atomic_load(&in->cpu->attention) & ~in->ignored;
 }
 
-/* The instruction of a trap, which RIP is behind: INT3 or INT1; else 0. (INT 3 by CD is in no executable frame.) */
+static int byte_at(struct direct *d, u64 lin)
+{
+	const u8 *p;
+	u64 gpa;
+
+	return mmu_probe(d->c, lin, &gpa) && (p = mem_page(d->m, gpa, false)) ? *p : -1;
+}
+
+/* The length of the instruction that trapped and that RIP is behind: INT3, INT1, INT 3 or INT 4 by CD; else 0. */
 static unsigned trap_length(struct direct *d, struct mirror *m, const siginfo_t *si)
 {
-	u64 rip = (u64)ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, rip), NULL), gpa;
-	const u8 *p;
+	u64 rip = (u64)ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, rip), NULL);
+	int last = byte_at(d, rip - 1), first = byte_at(d, rip - 2);
 
-	if (si->si_code != SI_KERNEL && si->si_code != TRAP_BRKPT)
+	if (si->si_signo == SIGSEGV)
+		return first == 0xcd && last == 4 ? 2 : 0;
+	if (si->si_code == TRAP_BRKPT)
+		return last == 0xf1;
+	if (si->si_code != SI_KERNEL)
 		return 0;
-	if (!mmu_probe(d->c, rip - 1, &gpa) || !(p = mem_page(d->m, gpa, false)))
-		return 0;
-	return *p == 0xcc || *p == 0xf1;
+	return last == 0xcc ? 1 : first == 0xcd && last == 3 ? 2 : 0;
 }
 
 static enum stop leave(struct direct *d, struct mirror *m, bool syscall_stop, unsigned back)
 {
 	return state_out(d, m, syscall_stop, back) ? STOP_GUEST : STOP_LOST;
+}
+
+/* A fault puts RF into the flags that it saves (SDM 3A 6.8.3); the trap of INT 4, which looks like #GP, does not. */
+static bool is_trap(struct mirror *m, const siginfo_t *si)
+{
+	return si->si_signo == SIGSEGV && si->si_code == SI_KERNEL &&
+	       !(ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, eflags), NULL) & FLAG_RF);
 }
 
 static enum stop on_fault(struct direct *d, struct mirror *m, const siginfo_t *si)
@@ -228,7 +270,7 @@ static enum stop on_fault(struct direct *d, struct mirror *m, const siginfo_t *s
 	    pages_fault(d, m, (u64)(uintptr_t)si->si_addr, rip))
 		return STOP_AGAIN;
 	counter_inc(d->c->counters, CNT_DIRECT_FAULTS);
-	return leave(d, m, false, 0);
+	return leave(d, m, false, is_trap(m, si) ? trap_length(d, m, si) : 0);
 }
 
 /* The single-step trap of a flag that user code set itself: the instruction behind POPF is done. */
@@ -339,6 +381,22 @@ static void hold_off(struct direct *d, struct mirror *m, u64 ns)
 	m->holdoff = MIN(m->holdoff + 1, MAX_HOLDOFF);
 }
 
+/* From any thread. */
+static void interrupt(struct direct *d)
+{
+	pid_t tid = atomic_load(&d->inside);
+
+	if (tid)
+		syscall(SYS_tgkill, atomic_load(&d->inside_group), tid, KICK_SIGNAL);
+}
+
+static void drop_all(struct direct *d)
+{
+	atomic_store(&d->drop_all, true);
+	atomic_store(&d->drop_some, true);
+	interrupt(d);
+}
+
 static bool direct_native(struct interp *in)
 {
 	struct direct *d = of(in);
@@ -354,6 +412,10 @@ static bool direct_native(struct interp *in)
 		return false;
 	}
 	m = mirror_of(d);
+	if (m && unlikely(d->vouched != tier_vouched(d))) {
+		d->vouched = tier_vouched(d);
+		drop_all(d);
+	}
 	if (!m || c->icount < m->hold_until || !pages_sync(d, m))
 		return false;
 	if (pages_refused(m, c->r[R_RIP])) {
@@ -374,15 +436,6 @@ static bool direct_native(struct interp *in)
 
 /* ---- listeners -------------------------------------------------------------------------------------------------- */
 
-/* From any thread. */
-static void interrupt(struct direct *d)
-{
-	pid_t tid = atomic_load(&d->inside);
-
-	if (tid)
-		syscall(SYS_tgkill, atomic_load(&d->inside_group), tid, KICK_SIGNAL);
-}
-
 static void code_write(void *opaque, u64 gpa, unsigned len)
 {
 	(void)len;
@@ -394,13 +447,6 @@ static void code_write(void *opaque, u64 gpa, unsigned len)
 static void revoke_maps(void *opaque, u64 gpa)
 {
 	pages_drop_frame(opaque, gpa);
-}
-
-static void drop_all(struct direct *d)
-{
-	atomic_store(&d->drop_all, true);
-	atomic_store(&d->drop_some, true);
-	interrupt(d);
 }
 
 static void map_changed(void *opaque)
@@ -453,7 +499,7 @@ static int direct_attach(struct cpu *c, struct mem *m, struct err *e)
 	d->c = c;
 	d->m = m;
 	d->cpu_pinned = -1;
-	d->exec_fd = -1;
+	d->exec_fd = d->cpu_claim = -1;
 	if (!xstate_layout(&d->x)) {
 		free(d);
 		return err_set(e, "direct: this host's XSAVE state is not what the engine knows");
@@ -489,6 +535,8 @@ static void direct_detach(struct cpu *c)
 		mirror_stop(&d->mirror[k]);
 	if (d->exec_fd >= 0)
 		close(d->exec_fd);
+	if (d->cpu_claim >= 0)
+		close(d->cpu_claim);
 	engine_translate.detach(c);
 	pthread_mutex_destroy(&d->lock);
 	free(d);

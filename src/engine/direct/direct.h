@@ -103,9 +103,14 @@ struct direct {
 	u64 gdt_seen[16];     /* compared and found equal to what the host shows */
 	u8 host_access[16];   /* by entry: access byte of what user mode sees in the host's GDT */
 	u8 host_flags[16];    /* bits 52..55 */
+	u32 host_limit[16];   /* in bytes, of the CPU that the vCPU is pinned to */
+	u32 host_aux;	      /* that CPU's TSC_AUX */
+	unsigned host_vouch;  /* VOUCH_* that are the host's alone to say */
+	unsigned vouched;     /* what the frames in mirrors were scanned for */
+	bool limits_equal;    /* of all visible segments in gdt_seen[] */
 	_Atomic pid_t inside; /* the thread that runs now, of `inside_group` */
 	_Atomic pid_t inside_group;
-	int cpu_pinned;
+	int cpu_pinned, cpu_claim; /* -1; a socket whose name says that the CPU is taken */
 
 	/* reverse map */
 	u32 *frames; /* by gpa >> PAGE_SHIFT: the first of the mappings, index into maps[] */
@@ -119,15 +124,31 @@ struct direct {
 	atomic_bool drop_some, drop_all;
 };
 
+/* Instructions that the first tier vouches for only under conditions of their own (tier.c). Without them a frame with
+ * such bytes is refused. */
+enum {
+	VOUCH_LSL = 1,
+	VOUCH_AUX = 2,	     /* RDTSCP, RDPID */
+	VOUCH_UMIP = 4,	     /* SGDT, SIDT */
+	VOUCH_CPUID = 8,     /* traps */
+	VOUCH_SYSENTER = 16, /* #UD */
+	VOUCH_PKRU = 32,     /* #UD */
+};
+
 /* ---- scan.c: the second tier ---- */
-/* Could some instruction that begins at any of these bytes and lies in them see what differs between guest and host? */
-bool direct_scan(const u8 *p, size_t n);
+/* Could some instruction that begins at any of these bytes and lies in them see what differs between guest and host?
+ * vouched: VOUCH_*. */
+bool direct_scan(const u8 *p, size_t n, unsigned vouched);
 /* The same for instructions that begin in a, whose last bytes are given, and end in b behind it. */
-bool direct_scan_seam(const u8 *a_end, const u8 *b);
+bool direct_scan_seam(const u8 *a_end, const u8 *b, unsigned vouched);
 #define SEAM 4 /* longest sequence that direct_scan() looks for */
 
 /* ---- tier.c: the first tier ---- */
 void tier_probe(struct direct *d);
+/* Behind pinning: what differs from CPU to CPU. */
+void tier_pinned(struct direct *d);
+/* VOUCH_* in the present state, for which tier_ok(). */
+unsigned tier_vouched(const struct direct *d);
 /* May the vCPU's present state run natively? */
 bool tier_ok(struct direct *d);
 
@@ -146,6 +167,8 @@ int mirror_flush(struct mirror *m);
 /* Waits for the thread; its status, or -1 when it is gone. */
 int mirror_wait(pid_t tid);
 void mirror_pin(struct mirror *m, int cpu);
+/* The base that SGDT gives in user mode here; 0: it is not given. */
+u64 mirror_host_sgdt(void);
 
 /* ---- pages.c: what is mapped ---- */
 int pages_init(struct direct *d);

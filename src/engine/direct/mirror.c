@@ -7,6 +7,7 @@
  */
 #include "engine/direct/direct.h"
 
+#include <asm/prctl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -79,6 +80,34 @@ static pid_t spawn(int ram, int requests, int program)
 	return pid;
 }
 
+/* Another process asks: where UMIP forbids it and the kernel is an old one, it ends there. */
+u64 mirror_host_sgdt(void)
+{
+	static const struct rlimit none = { 0, 0 };
+	volatile u64 base = 0;
+	sigset_t all, old;
+	pid_t pid;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pid = vfork();
+	if (!pid) {
+		struct {
+			u16 pad[3], limit;
+			u64 base;
+		} gdt = { .base = 0 };
+
+		setrlimit(RLIMIT_CORE, &none);
+		__asm__ volatile("sgdt %0" : "+m"(gdt.limit), "+m"(gdt.base));
+		base = gdt.base;
+		_exit(0);
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return base;
+}
+
 /* A system call by a thread that is stopped; false: it failed, or the thread is gone. */
 static bool remote(pid_t tid, s64 nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, u64 *result)
 {
@@ -148,14 +177,27 @@ static bool make_runner(struct mirror *m)
 	return !ptrace(PTRACE_CONT, m->pid, NULL, NULL) && mirror_wait(m->pid) >= 0 && mirror_wait(m->tid) >= 0;
 }
 
-static bool raise_up(struct mirror *m)
+/* A host that can, makes CPUID trap there. */
+static void make_cpuid_trap(struct direct *d, struct mirror *m)
+{
+	if (remote(m->tid, SYS_arch_prctl, ARCH_SET_CPUID, 0, 0, 0, 0, 0, NULL))
+		d->host_vouch |= VOUCH_CPUID;
+	else
+		d->host_vouch &= ~(unsigned)VOUCH_CPUID;
+}
+
+static bool raise_up(struct direct *d, struct mirror *m)
 {
 	const u64 no_signals = 0;
+	bool ok;
 
-	return !ptrace(PTRACE_SETOPTIONS, m->pid, NULL,
-		       PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE) &&
-	       !ptrace(PTRACE_SETSIGMASK, m->pid, (void *)sizeof(no_signals), &no_signals) && clear_space(m->pid) &&
-	       make_runner(m) && confine(m);
+	ok = !ptrace(PTRACE_SETOPTIONS, m->pid, NULL,
+		     PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE) &&
+	     !ptrace(PTRACE_SETSIGMASK, m->pid, (void *)sizeof(no_signals), &no_signals) && clear_space(m->pid) &&
+	     make_runner(m);
+	if (ok)
+		make_cpuid_trap(d, m);
+	return ok && confine(m);
 }
 
 int mirror_start(struct direct *d, struct mirror *m, struct err *e)
@@ -172,7 +214,7 @@ int mirror_start(struct direct *d, struct mirror *m, struct err *e)
 	if (m->pid < 0)
 		goto fail;
 	m->alive = true;
-	if (mirror_wait(m->pid) < 0 || !raise_up(m)) {
+	if (mirror_wait(m->pid) < 0 || !raise_up(d, m)) {
 		err_set(e, "a process for guest code could not be made ready (ptrace, exec from memory or seccomp is "
 			   "not allowed)");
 		goto fail_said;

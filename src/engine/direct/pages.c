@@ -307,7 +307,8 @@ static bool seam_bad(struct direct *d, struct mirror *m, u64 lin, const u8 *page
 		if (!g || !(g->page[index_of(other)] & PAGE_X))
 			continue;
 		p = mem_page(d->m, g->entry[index_of(other)] & ADDR_MASK, false);
-		if (!p || (side < 0 ? direct_scan_seam(p + PAGE_SIZE, page) : direct_scan_seam(page + PAGE_SIZE, p)))
+		if (!p || (side < 0 ? direct_scan_seam(p + PAGE_SIZE, page, d->vouched)
+				    : direct_scan_seam(page + PAGE_SIZE, p, d->vouched)))
 			return true;
 	}
 	return false;
@@ -343,7 +344,7 @@ static bool take_code(struct direct *d, struct mirror *m, u64 lin, u64 gpa, stru
 	if (!page || (!(r->prot & PAGE_X) && run_end(d, m, r)) || mem_code_enter(d->m, gpa))
 		return false;
 	drain(d); /* writable mappings of it */
-	if (!direct_scan(page, PAGE_SIZE) && !seam_bad(d, m, lin, page))
+	if (!direct_scan(page, PAGE_SIZE, d->vouched) && !seam_bad(d, m, lin, page))
 		return true;
 	mem_code_leave(d->m, gpa);
 	counter_inc(d->c->counters, CNT_DIRECT_REFUSED);

@@ -7,18 +7,22 @@
 #include "engine/direct/direct.h"
 
 /* 0F 01: SGDT, SIDT, SMSW; of the others those that this host may have and a guest may not. */
-static bool group7(u8 modrm)
+static bool group7(u8 modrm, unsigned vouched)
 {
 	unsigned reg = modrm >> 3 & 7;
 
-	if (reg == 4 || (modrm < 0xc0 && reg <= 1))
+	if (modrm < 0xc0 && reg <= 1)
+		return !(vouched & VOUCH_UMIP);
+	if (reg == 4)
 		return true;
 	switch (modrm) {
-	case 0xc1: /* VMCALL, VMMCALL: the host's own hypervisor would answer */
-	case 0xd9:
 	case 0xee: /* RDPKRU, WRPKRU */
 	case 0xef:
+		return !(vouched & VOUCH_PKRU);
 	case 0xf9: /* RDTSCP */
+		return !(vouched & VOUCH_AUX);
+	case 0xc1: /* VMCALL, VMMCALL: the host's own hypervisor would answer */
+	case 0xd9:
 	case 0xfa: /* MONITORX, MWAITX */
 	case 0xfb:
 	case 0xfd: /* RDPRU */
@@ -29,38 +33,37 @@ static bool group7(u8 modrm)
 }
 
 /* p has at least one byte behind 0F; n of them. */
-static bool two_byte(const u8 *p, size_t n)
+static bool two_byte(const u8 *p, size_t n, unsigned vouched)
 {
 	switch (p[0]) {
-	case 0xa2: /* CPUID */
+	case 0xa2:
+		return !(vouched & VOUCH_CPUID);
 	case 0x03: /* LSL: one limit tells the processor's number */
-	case 0x34: /* SYSENTER */
-		return true;
+		return !(vouched & VOUCH_LSL);
+	case 0x34:
+		return !(vouched & VOUCH_SYSENTER);
 	case 0x01:
-		return n > 1 && group7(p[1]);
+		return n > 1 && group7(p[1], vouched);
 	case 0xc7: /* RDPID, and RDSEED with it */
-		return n > 1 && p[1] >= 0xf8;
+		return n > 1 && p[1] >= 0xf8 && !(vouched & VOUCH_AUX);
 	default:
 		return false;
 	}
 }
 
-bool direct_scan(const u8 *p, size_t n)
+bool direct_scan(const u8 *p, size_t n, unsigned vouched)
 {
-	for (size_t i = 0; i + 1 < n; i++) {
-		if (likely(p[i] != 0x0f && p[i] != 0xcd))
-			continue;
-		if (p[i] == 0x0f ? two_byte(p + i + 1, n - i - 1) : p[i + 1] == 0x80 || p[i + 1] == 3 || p[i + 1] == 4)
+	for (size_t i = 0; i + 1 < n; i++)
+		if (unlikely(p[i] == 0x0f) && two_byte(p + i + 1, n - i - 1, vouched))
 			return true;
-	}
 	return false;
 }
 
-bool direct_scan_seam(const u8 *a_end, const u8 *b)
+bool direct_scan_seam(const u8 *a_end, const u8 *b, unsigned vouched)
 {
 	u8 both[2 * (SEAM - 1)];
 
 	memcpy(both, a_end - (SEAM - 1), SEAM - 1);
 	memcpy(both + SEAM - 1, b, SEAM - 1);
-	return direct_scan(both, sizeof(both));
+	return direct_scan(both, sizeof(both), vouched);
 }

@@ -4,6 +4,8 @@
  */
 #include "engine/direct/direct.h"
 
+#include <cpuid.h>
+
 #include "cpu/debug.h"
 #include "cpu/segment.h"
 #include "mem/frame.h"
@@ -18,6 +20,10 @@
 #define CR4_BAR (CR4_TSD | CR4_LA57 | CR4_PKE | BIT(23) /* CET */)
 #define FLAGS_BAR (FLAG_TF | FLAG_IOPL | FLAG_NT | FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP)
 
+#define EMULATED_GDT                                                                                    \
+	0xfffffffffffe0000ull /* what Linux gives for SGDT where UMIP forbids it (fixup_umip_exception) \
+			       */
+
 /* LAR: access byte in bits 8..15, G D L AVL in 20..23. 0: not to be seen from user mode. */
 static u32 host_lar(unsigned sel)
 {
@@ -27,9 +33,62 @@ static u32 host_lar(unsigned sel)
 	return v;
 }
 
+/* In bytes; 0: not to be seen from user mode. */
+static u32 host_lsl(unsigned sel)
+{
+	u32 v = 0;
+
+	__asm__("lsl %1, %0" : "+r"(v) : "r"(sel) : "cc");
+	return v;
+}
+
+/* ~0: no RDTSCP. */
+static u32 host_aux(void)
+{
+	u32 a, b, c, d;
+
+	if (!__get_cpuid(0x80000001, &a, &b, &c, &d) || !(d & BIT(27)))
+		return ~0u;
+	__asm__ volatile("rdtscp" : "=a"(a), "=d"(d), "=c"(c));
+	return c;
+}
+
+/* SYSENTER is undefined in the long mode of AMD's processors (APM 3); the instructions of protection keys are where
+ * CR4.PKE is 0, which CPUID.07H:ECX.OSPKE shows. */
+static unsigned host_vouch(void)
+{
+	u32 a, b, c, d;
+	bool amd = __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx;
+	bool keys = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & BIT(4));
+
+	return (mirror_host_sgdt() == EMULATED_GDT ? VOUCH_UMIP : 0) | (amd ? VOUCH_SYSENTER : 0) |
+	       (keys ? 0 : VOUCH_PKRU);
+}
+
+void tier_pinned(struct direct *d)
+{
+	d->host_aux = host_aux();
+	for (unsigned n = 0; n < GDT_ENTRIES; n++)
+		d->host_limit[n] = host_lsl(n << 3 | 3);
+	memset(d->gdt_seen, 0, sizeof(d->gdt_seen)); /* to be compared again */
+	d->limits_equal = false;
+}
+
+unsigned tier_vouched(const struct direct *d)
+{
+	unsigned v = d->host_vouch;
+
+	if (!(d->c->cr4 & CR4_UMIP))
+		v &= ~(unsigned)VOUCH_UMIP;
+	if (d->cpu_pinned < 0)
+		return v;
+	return v | (d->limits_equal ? VOUCH_LSL : 0) | (d->host_aux == (u32)d->c->tsc_aux ? VOUCH_AUX : 0);
+}
+
 void tier_probe(struct direct *d)
 {
 	d->fsgsbase = host_fsgsbase();
+	d->host_vouch = host_vouch();
 	for (unsigned n = 0; n < GDT_ENTRIES; n++) {
 		u32 v = host_lar(n << 3 | 3);
 
@@ -64,8 +123,10 @@ static bool gdt_ok(struct direct *d)
 {
 	struct cpu *c = d->c;
 	u64 now[GDT_ENTRIES] = { 0 };
-	unsigned size = MIN(c->gdtr.limit + 1, (unsigned)sizeof(now)) & ~7u;
+	unsigned size = (c->gdtr.limit + 1) & ~7u;
 
+	if (size > sizeof(now)) /* nor has the host more */
+		return false;
 	for (unsigned at = 0; at < size; at += 64)
 		if (sys_load(c, c->gdtr.base + at, (u8 *)now + at, MIN(size - at, 64u)))
 			return false;
@@ -75,6 +136,9 @@ static bool gdt_ok(struct direct *d)
 		if (!as_host(d, n, now[n]))
 			return false;
 	memcpy(d->gdt_seen, now, sizeof(now));
+	d->limits_equal = true;
+	for (unsigned n = 1; n < GDT_ENTRIES; n++)
+		d->limits_equal &= !visible(now[n]) || desc_limit(&(struct desc){ .lo = now[n] }) == d->host_limit[n];
 	return true;
 }
 

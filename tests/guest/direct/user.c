@@ -181,6 +181,44 @@ static void test_traps(void)
 	(void)sink;
 }
 
+/* What looks alike from outside: traps and faults behind the same bytes; and what tells the processor's number. */
+static void test_told_apart(void)
+{
+	extern char after_int[], at_hlt[], after_cd3[], at_int3[];
+	unsigned limit = 77, lsl_ok, aux, a, d, b, c = 0;
+	struct {
+		unsigned short pad[3], limit;
+		unsigned long base;
+	} gdt = { .base = 5 }, idt = { .base = 5 };
+
+	CHECK(TRY(__asm__ volatile(".byte 0xcd, 4\n.globl after_int\nafter_int: nop")) == SIGSEGV &&
+	      last_rip == (greg_t)(unsigned long)after_int);
+	CHECK(TRY(__asm__ volatile("jmp 1f; .byte 0xcd, 4\n.globl at_hlt\nat_hlt:\n1: hlt")) == SIGSEGV &&
+	      last_rip == (greg_t)(unsigned long)at_hlt);
+	steps = 0;
+	__asm__ volatile(".byte 0xcd, 3\n.globl after_cd3\nafter_cd3:");
+	CHECK(steps == 1 && last_rip == (greg_t)(unsigned long)after_cd3);
+	__asm__ volatile("jmp 1f; .byte 0xcd, 3\n1: int3\n.globl at_int3\nat_int3:");
+	CHECK(steps == 2 && last_rip == (greg_t)(unsigned long)at_int3);
+	__asm__ volatile("lsl %2, %0; setz %b1" : "+r"(limit), "=q"(lsl_ok) : "r"(0x7b) : "cc");
+	CHECK((lsl_ok & 0xff) && limit == 0); /* CPU 0, node 0 */
+	__asm__ volatile("lsl %2, %0; setz %b1" : "+r"(limit), "=q"(lsl_ok) : "r"(0x2b) : "cc");
+	CHECK((lsl_ok & 0xff) && limit == 0xffffffff);
+	a = 0x80000001;
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	if (d >> 27 & 1) {
+		__asm__ volatile("rdtscp" : "=a"(a), "=d"(d), "=c"(aux));
+		CHECK(aux == 0);
+	}
+	if (!TRY(__asm__ volatile("sgdt %0" : "+m"(gdt.limit), "+m"(gdt.base))))
+		CHECK(gdt.base >> 63 && gdt.base != 5);
+	if (!TRY(__asm__ volatile("sidt %0" : "+m"(idt.limit), "+m"(idt.base))))
+		CHECK(idt.base >> 63);
+	printf("user: sgdt %x %lx sidt %x %lx\n", gdt.limit, gdt.base, idt.limit, idt.base);
+	__asm__ volatile("int $0x80" : "=a"(a) : "a"(20) : "r8", "r9", "r10", "r11", "memory");
+	CHECK(a == (unsigned)getpid() || a == (unsigned)-38);
+}
+
 static void test_vectors(void)
 {
 	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, never = { { 0, 0 }, { 0, 0 } };
@@ -274,6 +312,7 @@ int main(void)
 	test_memory();
 	test_code();
 	test_traps();
+	test_told_apart();
 	test_vectors();
 	test_threads();
 	test_hostile();
