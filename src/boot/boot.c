@@ -140,6 +140,11 @@ const u8 *boot_rom(const struct boot *b, u64 *size)
 	return b->firmware ? b->kernel.data : NULL;
 }
 
+bool boot_bios(const struct boot *b)
+{
+	return b->real_mode;
+}
+
 const char *boot_kind(const struct boot *b)
 {
 	return b->kind;

@@ -39,6 +39,8 @@ void boot_free(struct boot *b);
 const char *boot_kind(const struct boot *b);
 /* The ROM image; NULL if a kernel is loaded. */
 const u8 *boot_rom(const struct boot *b, u64 *size);
+/* The kernel begins in real mode and may call the BIOS. */
+bool boot_bios(const struct boot *b);
 /* Into memory and cpu (fresh from reset; its cpu_update_mode() is called). rsdp: where the ACPI tables are, or 0. */
 int boot_load(struct boot *b, struct mem *m, struct cpu *c, const struct boot_map *map, u64 rsdp, struct err *e);
 

@@ -77,6 +77,7 @@ int bzimage_probe(struct boot *b, struct err *e)
 	b->kind = z.entry == 64	  ? "Linux bzImage, 64-bit entry"
 		  : z.entry == 32 ? "Linux bzImage, 32-bit entry"
 				  : "Linux kernel, 16-bit entry";
+	b->real_mode = z.entry == 16;
 	b->load = bzimage_load;
 	return 1;
 }

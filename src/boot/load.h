@@ -24,6 +24,7 @@ struct boot {
 	int (*load)(struct boot *b, struct mem *m, struct cpu *c, const struct boot_map *map, u64 rsdp, struct err *e);
 	struct blob kernel; /* or firmware */
 	bool firmware;
+	bool real_mode; /* entered in real mode */
 	unsigned entry; /* boot_request.linux_entry */
 	char *append;
 	struct module module[BOOT_MODULES_MAX];

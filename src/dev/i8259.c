@@ -307,14 +307,14 @@ void i8259_set_elcr(struct i8259 *p, u16 mask)
 	elcr_write(p, 1, mask >> 8, 1);
 }
 
-void i8259_post(struct i8259 *p)
+void i8259_post(struct i8259 *p, u16 imr)
 {
 	static const u8 icw[2][4] = { { 0x11, 0x08, 0x04, 0x01 }, { 0x11, 0x70, 0x02, 0x01 } };
 
 	for (unsigned n = 0; n < 2; n++) {
 		for (unsigned i = 0; i < 4; i++)
 			chip_write(p, n, i != 0, icw[n][i]);
-		chip_write(p, n, 1, 0xff);
+		chip_write(p, n, 1, (u8)(imr >> 8 * n));
 	}
 }
 

@@ -43,8 +43,8 @@ u8 i8259_ack(struct i8259 *p);
 bool i8259_intr(const struct i8259 *p);
 /* What firmware does: level-triggered inputs as a mask of 16 (inputs 0, 1, 2, 8, 13 stay edge). */
 void i8259_set_elcr(struct i8259 *p, u16 mask);
-/* And: vectors 0x08 and 0x70, everything masked. */
-void i8259_post(struct i8259 *p);
+/* And: vectors 0x08 and 0x70; imr: the mask registers, the slave's above. */
+void i8259_post(struct i8259 *p, u16 imr);
 
 extern const struct state i8259_state;
 

@@ -395,7 +395,8 @@ static int pc_post(struct pc *pc, struct err *e)
 	struct acpi_config acpi = pc_acpi(pc);
 
 	i8259_set_elcr(pc->pic, PIIX_LEVEL_IRQS);
-	i8259_post(pc->pic);
+	/* Who may call a BIOS finds its clock ticking (INT 08H); to others interrupts begin when they ask for them. */
+	i8259_post(pc->pic, pc->cfg.bios ? 0xfffe : 0xffff);
 	i8254_post(pc->pit);
 	i8042_post(pc->kbc);
 	i440fx_post(pc->chipset);

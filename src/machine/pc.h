@@ -33,6 +33,7 @@ struct pc_config {
 	bool testdev;
 	const u8 *rom; /* firmware, which then does what doppel does for kernels; NULL: none */
 	u64 rom_size;
+	bool bios; /* the kernel begins in real mode, with the BIOS's services (boot_bios()) */
 	struct pc_virtio_config virtio;
 	struct counters *counters;	/* of the board, may be NULL */
 	struct irq intr;		/* the 8259's INTR */

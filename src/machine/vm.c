@@ -250,6 +250,7 @@ static int vm_add_board(struct vm *vm, struct err *e)
 		pc.has_serial[i] = vm->cfg.serial[i] != NULL;
 	}
 	pc.rom = vm->boot ? boot_rom(vm->boot, &pc.rom_size) : NULL;
+	pc.bios = vm->boot && boot_bios(vm->boot);
 	pc.counters = &vm->counters;
 	vm_give_virtio(vm, &pc.virtio);
 	mem_set_bus_lock(vm->mem, bus_lock, bus_unlock, vm);

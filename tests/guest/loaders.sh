@@ -203,9 +203,74 @@ go:	sti
 	mov $0x80, %dl
 	int $0x13
 	jnc fail
+	.if !KEY
 	mov $1, %ah
 	int $0x16
 	jnz fail
+	.endif
+	# The clock ticks (INT 1AH), and PCI BIOS finds the host bridge by class and by identity.
+1:	mov $0, %ah
+	int $0x1a
+	test %dx, %dx
+	jz 1b
+	mov $0xb101, %ax
+	int $0x1a
+	jc fail
+	cmp $0x20494350, %edx
+	jne fail
+	mov $0xb103, %ax
+	mov $0x060000, %ecx
+	xor %si, %si
+	mov $-1, %bx
+	int $0x1a
+	jc fail
+	test %bx, %bx
+	jnz fail
+	mov $0xb103, %ax
+	inc %si
+	int $0x1a
+	jnc fail
+	mov $0xb10a, %ax
+	xor %bx, %bx
+	xor %di, %di
+	int $0x1a
+	jc fail
+	movzwl %cx, %edx
+	shr $16, %ecx
+	mov $0xb102, %ax
+	xor %si, %si
+	mov $-1, %bx
+	int $0x1a
+	jc fail
+	test %bx, %bx
+	jnz fail
+	mov $0xb10c, %ax
+	mov $4, %di
+	mov $0x0103, %cx
+	int $0x1a
+	jc fail
+	mov $0xb108, %ax
+	mov $5, %di
+	int $0x1a
+	cmp $1, %cl
+	jne fail
+	mov $0xb109, %ax
+	mov $0x104, %di
+	int $0x1a
+	jnc fail
+	.if KEY
+	mov $0, %ah
+	int $0x16
+	cmp $'k', %al
+	jne fail
+1:	mov $0x11, %ah
+	int $0x16
+	jz 1b
+	mov $0x10, %ah
+	int $0x16
+	cmp $8, %al
+	jne fail
+	.endif
 	mov $0x5300, %ax
 	int $0x15
 	jnc fail
@@ -242,12 +307,15 @@ buf:	.skip 24
 E
 for v in 0x200 0x201 0x202 0x209; do
 	for high in 0 1; do
-		as --32 --defsym VERSION=$v --defsym HIGH=$high -o real.o real.s && ld -m elf_i386 -Ttext=0 --oformat binary -o real real.o ||
+		as --32 --defsym VERSION=$v --defsym HIGH=$high --defsym KEY=0 -o real.o real.s && ld -m elf_i386 -Ttext=0 --oformat binary -o real real.o ||
 			fail "the 16-bit kernel does not assemble"
 		boots "4 hello world" real --linux-entry 16 --append "hello world"
 	done
 done
 refused "has no 64-bit entry" real --linux-entry 64
+as --32 --defsym VERSION=0x209 --defsym HIGH=1 --defsym KEY=1 -o real.o real.s && ld -m elf_i386 -Ttext=0 --oformat binary -o real real.o
+printf 'k\177' | timeout 60 "$DOPPEL" boot -q --memory 64M --debug-exit --no-reboot --timeout 50 --kernel real --linux-entry 16 >out 2>err
+[ $? = 43 ] || fail "the 16-bit kernel gets no keys"
 refused "give 64, 32 or 16" real --linux-entry 8
 
 # ---- multiboot 1 of 64 bits is covered by tests/hostile/files.sh ------------------------------------------------------

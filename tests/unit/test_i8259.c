@@ -287,7 +287,7 @@ static void test_reset_and_post(void **state)
 	assert_false(b.wire[0].level); /* not initialised */
 	outb(&b, 0x21, 0x5a);
 	assert_int_equal(inb(&b, 0x21), 0x5a);
-	i8259_post(pic);
+	i8259_post(pic, 0xffff);
 	i8259_set_elcr(pic, 0x0e20);
 	assert_int_equal(inw(&b, 0x4d0), 0x0e20);
 	assert_int_equal(inb(&b, 0x21), 0xff);
