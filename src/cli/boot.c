@@ -138,18 +138,25 @@ static void audit(const struct session *s)
 	log_msg(LOG_ERROR, "audit tlb: %u entries disagree with the page tables", wrong);
 }
 
-/* The machine, with the state of the snapshot if there is one. */
-static int make_machine(struct session *s, struct err *e)
+/* What machine the snapshot is of, which the choice of the engine depends on. */
+static int open_snapshot(struct session *s, struct err *e)
 {
 	struct vm_config shape;
 
-	if (s->o.load) {
-		s->snap = snap_open(s->o.load, e);
-		if (!s->snap)
-			return -1;
-		snap_shape(s->snap, &shape);
-		boot_options_take_shape(&s->o, &shape);
-	}
+	if (!s->o.load)
+		return 0;
+	s->snap = snap_open(s->o.load, e);
+	if (!s->snap)
+		return -1;
+	snap_shape(s->snap, &shape);
+	boot_options_take_shape(&s->o, &shape);
+	s->o.features = snap_features(s->snap);
+	return 0;
+}
+
+/* The machine, with the state of the snapshot if there is one. */
+static int make_machine(struct session *s, struct err *e)
+{
 	s->vm = vm_new(&s->o.vm, e);
 	return !s->vm || (s->snap && snap_load(s->snap, s->vm, e)) ? -1 : 0;
 }
@@ -240,7 +247,7 @@ int boot_main(int argc, char **argv)
 	log_set_level(s.o.quiet ? LOG_ERROR : s.o.verbose > 1 ? LOG_DEBUG : s.o.verbose ? LOG_INFO : LOG_WARN);
 	s.o.vm.keys = (struct chardev_keys){ on_key, &s };
 	signals_init();
-	if (repeat_open(&s.o, &e) || open_debugging(&s, &e))
+	if (open_snapshot(&s, &e) || repeat_open(&s.o, &e) || open_debugging(&s, &e))
 		cli_fail(&e);
 	else
 		status = run(&s, &e);

@@ -23,6 +23,7 @@ struct boot_options {
 	const char *trace, *trace_file, *symbols;
 	int gdb_port;		     /* 0: no gdb */
 	const char *load;	     /* a snapshot */
+	const u64 *features;	     /* of its CPU, NULL without one */
 	u64 given;		     /* options that were given, by number */
 	const char *record, *replay; /* files */
 	const char *lockstep;	     /* A,B[,N] */

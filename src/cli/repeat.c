@@ -83,14 +83,13 @@ static int open_lockstep(struct boot_options *o, struct err *e)
 	return 0;
 }
 
-/* Is it about what only an engine of this program's own sees or keeps? A snapshot's CPU has the features that it has.
- */
+/* Is it about what only an engine of this program's own sees or keeps? */
 static bool wants_software(const struct boot_options *o)
 {
 	const struct engine_options *t = &o->vm.engine_options;
 
-	return t->verify || t->dump_blocks || t->perf_map || o->vm.switch_every || o->load || o->trace ||
-	       o->audit_tlb || o->audit_blocks;
+	return t->verify || t->dump_blocks || t->perf_map || o->vm.switch_every || o->trace || o->audit_tlb ||
+	       o->audit_blocks;
 }
 
 /* auto leaves out what cannot do what other options ask for. */
@@ -102,6 +101,8 @@ static const struct engine_ops *choose_engine(struct boot_options *o, struct err
 				       .untold = o->quiet,
 				       .cpu_model = o->vm.cpu_model,
 				       .cpus = o->vm.cpus,
+				       .features = o->features,
+				       .apic_bus_hz = o->vm.apic_bus_hz,
 				       .options = t };
 
 	if (!pinned && wants_software(o))

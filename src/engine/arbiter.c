@@ -4,6 +4,7 @@
 #include "engine/arbiter.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cpu/cpuid.h"
 
@@ -20,14 +21,20 @@ static int keeps_model(const struct engine_ops *ops, const struct arbiter_needs 
 {
 	struct cpuid_model *m;
 	struct cpuid_limits l;
+	bool same;
 
 	if (!ops->limits || !needs->cpu_model)
 		return 0;
 	if (ops->limits(needs->options, &l, e))
 		return -1;
+	if (needs->apic_bus_hz && l.apic_bus_hz && l.apic_bus_hz != needs->apic_bus_hz)
+		return err_set(e, "the snapshot's APIC timers count with another clock than those of %s", l.who);
 	m = cpuid_model_new_within(needs->cpu_model, needs->cpus, &l, e);
+	if (!m)
+		return -1;
+	same = !needs->features || !memcmp(needs->features, m->features, sizeof(m->features));
 	cpuid_model_free(m);
-	return m ? 0 : -1;
+	return same ? 0 : err_set(e, "the snapshot's CPU has other features than %s gives it", l.who);
 }
 
 static int refused(const struct engine_ops *ops, const struct arbiter_needs *needs, struct err *e)

@@ -12,6 +12,8 @@ struct arbiter_needs {
 	bool untold;	       /* nobody reads why an engine is passed over: those on request need no probe */
 	const char *cpu_model; /* which the engine must be able to keep; NULL: any */
 	unsigned cpus;
+	const u64 *features; /* a snapshot's CPU, which the model must come to; NULL: any */
+	u32 apic_bus_hz;     /* what its guest was told of the APIC timers; 0: nothing */
 	const struct engine_options *options; /* may be NULL */
 };
 

@@ -85,6 +85,11 @@ void snap_shape(const struct snap *s, struct vm_config *cfg)
 	cfg->loaded = true;
 }
 
+const u64 *snap_features(const struct snap *s)
+{
+	return s->machine.features;
+}
+
 /* ---- the rest of the file -----------------------------------------------------------------------------------------
  */
 

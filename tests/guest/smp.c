@@ -217,9 +217,81 @@ static void test_restart(void)
 	expect("a halted processor ignores SIPI too", 1ull << (kit_cpus - 1), got);
 }
 
-/* ---- x2APIC ------------------------------------------------------------------------------------------------------ */
+static volatile u64 bad_answers;
 
-static volatile u64 x2_bad;
+/* ---- KVM_HC_KICK_CPU --------------------------------------------------------------------------------------------- */
+
+#define KICKS 300
+
+static volatile u64 waits_for, granted, satisfied;
+
+static bool has_kicks(void)
+{
+	u32 r[4];
+
+	cpuid(1, 0, r);
+	if (!(r[2] >> 31))
+		return false;
+	cpuid(0x40000000, 0, r);
+	if (r[1] != 0x4b4d564b) /* "KVMK" */
+		return false;
+	cpuid(0x40000001, 0, r);
+	return r[0] >> 7 & 1;
+}
+
+static void kick(u64 cpu)
+{
+	u64 ret = 5;
+	u32 r[4];
+
+	cpuid(0, 0, r);
+	if (r[1] == 0x68747541) /* "Auth" */
+		__asm__ volatile("vmmcall" : "+a"(ret) : "b"(0ull), "c"(cpu) : "memory");
+	else
+		__asm__ volatile("vmcall" : "+a"(ret) : "b"(0ull), "c"(cpu) : "memory");
+	if (ret)
+		bad_answers++;
+}
+
+/* A kick is kept for the next HLT if none is being executed, so none is lost wherever it comes. */
+static void kick_run(unsigned cpu, void *arg)
+{
+	(void)arg;
+	if (cpu > 1)
+		return;
+	__asm__ volatile("cli");
+	for (u64 k = 1; k <= KICKS; k++) {
+		if (cpu) {
+			waits_for = k;
+			while (granted < k)
+				__asm__ volatile("hlt" ::: "memory");
+			satisfied = k;
+			continue;
+		}
+		kit_wait(&waits_for, k);
+		for (u64 i = k % 64; i; i--)
+			pause();
+		granted = k;
+		kick(1);
+		if (!kit_wait(&satisfied, k)) {
+			bad_answers++;
+			kit_ipi(1, 0x4400); /* NMI: it would sleep for good */
+		}
+	}
+	__asm__ volatile("sti");
+}
+
+static void test_kicks(void)
+{
+	if (kit_cpus < 2 || !has_kicks())
+		return;
+	bad_answers = 0;
+	kit_smp_run(kick_run, NULL);
+	kit_case("KVM_HC_KICK_CPU ends the HLT, or the next one", "Linux, virt/kvm/x86/hypercalls", 0, bad_answers);
+	bad_answers = 0;
+}
+
+/* ---- x2APIC ------------------------------------------------------------------------------------------------------ */
 
 static bool on_x2_ipi(struct frame *f)
 {
@@ -235,7 +307,7 @@ static void enter_x2(unsigned cpu, void *arg)
 	(void)arg;
 	wrmsr(0x1b, rdmsr(0x1b) | 0xc00);
 	if (rdmsr(0x802) != cpu || rdmsr(0x80d) != ((cpu >> 4) << 16 | 1u << (cpu & 15)))
-		x2_bad++;
+		bad_answers++;
 }
 
 static void x2_send(u64 dest, u32 lo)
@@ -254,7 +326,7 @@ static void test_x2apic(void)
 		return;
 	kit_handlers[VEC] = on_x2_ipi;
 	kit_smp_run(enter_x2, NULL);
-	kit_case("x2APIC id and logical id", "SDM 3A 11.12.10.2", 0, x2_bad);
+	kit_case("x2APIC id and logical id", "SDM 3A 11.12.10.2", 0, bad_answers);
 	for (unsigned i = 0; i < kit_cpus; i++) {
 		x2_send(i, VEC);
 		expect("x2APIC physical", 1ull << i, got);
@@ -670,6 +742,7 @@ int guest_main(void)
 	__asm__ volatile("sti");
 	test_ipis();
 	test_halted();
+	test_kicks();
 	test_locked();
 	test_order();
 	test_shootdown();

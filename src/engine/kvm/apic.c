@@ -142,6 +142,21 @@ bool kvm_msi(void *machine, u64 addr, u32 data)
 	return true;
 }
 
+/* KVM_HC_KICK_CPU is to KVM a message of the delivery mode that processors reserve (remote read). */
+#define MSI_KICK (3u << 8)
+
+void kvm_forward_kick(struct kvm_vcpu *v)
+{
+	u32 id = v->cpu->lapic.id;
+	struct kvm_msi msi = { .address_lo = (u32)APIC_DEFAULT_BASE | (id & 0xff) << 12,
+			       .address_hi = id & ~0xffu,
+			       .data = MSI_KICK };
+
+	if (__atomic_load_n(&v->cpu->kvm_unhalted, __ATOMIC_RELAXED) &&
+	    __atomic_exchange_n(&v->cpu->kvm_unhalted, 0, __ATOMIC_ACQUIRE))
+		ioctl(v->m->fd, KVM_SIGNAL_MSI, &msi);
+}
+
 void kvm_forward_posted(struct kvm_vcpu *v)
 {
 	struct lapic *a = &v->cpu->lapic;

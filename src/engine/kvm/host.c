@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The node, what it must be able to do, and what of a CPU model it can keep.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,6 +13,17 @@
 #include "cpu/msr.h"
 #include "engine/kvm/kvm.h"
 
+/* VMX or SVM (SDM 2A CPUID, leaf 1; APM 3 E.4.1). Where the processor shows neither, what the node does cannot be the
+ * hardware's work, which is known at once: to measure it costs ten milliseconds and more of each start. */
+static bool shows_virtualization(void)
+{
+	unsigned a, b, c, d;
+
+	if (__get_cpuid(1, &a, &b, &c, &d) && (c & BIT(5)))
+		return true;
+	return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & BIT(2));
+}
+
 int kvm_open(int *sys, int *vm, struct err *e)
 {
 	*sys = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -21,6 +33,9 @@ int kvm_open(int *sys, int *vm, struct err *e)
 			   : err_errno(e, "/dev/kvm cannot be opened");
 	if (ioctl(*sys, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
 		err_set(e, "/dev/kvm speaks another version of its interface");
+	else if (!shows_virtualization())
+		err_set(e,
+			"/dev/kvm opens, but the processor shows neither VMX nor SVM: it can only be emulating guests");
 	else if ((*vm = ioctl(*sys, KVM_CREATE_VM, 0)) >= 0)
 		return 0;
 	else

@@ -130,6 +130,8 @@ void kvm_apic_from(struct kvm_apic_page *p, struct cpu *c);
 void kvm_apic_to(struct cpu *c, const struct kvm_apic_page *p);
 /* Posted words go to the kernel's APIC of this vCPU. */
 void kvm_forward_posted(struct kvm_vcpu *v);
+/* A kick that no HLT has used up goes to the kernel's vCPU. */
+void kvm_forward_kick(struct kvm_vcpu *v);
 bool kvm_msi(void *machine, u64 addr, u32 data);
 
 /* ---- sync.c ---- */

@@ -3,7 +3,8 @@
  * protected mode to long mode with paging and an interrupt, and each step leaves a number that is compared.
  *
  * The node alone says nothing: it opens without permission to make a VM, makes VMs where nothing executes, and there
- * are paravirtual KVMs under which unmodified kernels are emulated or do not run at all.
+ * are paravirtual KVMs under which unmodified kernels are emulated or do not run at all (host.c knows most of those
+ * by the processor, without a VM).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@
 #define TURN_NS 1300000ull
 #define LOOPS 683 /* of three instructions */
 #define TURNS 8
-#define TRIES 2
+#define TRIES 6
 #define PORT_TURN 0x10 /* written before each turn; the next port behind the last */
 #define SLOW "/dev/kvm opens, but runs guests so slowly that it must be emulating them"
 #define PROBE_VECTOR 0x20

@@ -51,14 +51,20 @@ static void take_kicks(void)
  * because a vCPU that was halted only wakes up at first. */
 int kvm_nudge(struct kvm_vcpu *v)
 {
-	for (unsigned k = 0; k < 2; k++) {
+	sigset_t kick, old;
+	int ret = 0;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, KVM_KICK_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &kick, &old); /* whoever settles may be another thread */
+	for (unsigned k = 0; k < 2 && !ret; k++) {
 		tgkill(getpid(), gettid(), KVM_KICK_SIGNAL);
-		if (!ioctl(v->fd, KVM_RUN, 0) || errno != EINTR)
-			return -1;
+		ret = !ioctl(v->fd, KVM_RUN, 0) || errno != EINTR ? -1 : 0;
 		take_kicks();
 	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	v->handed = false;
-	return 0;
+	return ret;
 }
 
 /* ---- budget: instructions are not counted, so a nanosecond stands for one --------------------------------------- */
@@ -266,6 +272,8 @@ static bool take_aside(struct kvm_vcpu *v)
 
 static int fold_apic(struct kvm_vcpu *v, unsigned att)
 {
+	if (!v->m->user_apic)
+		kvm_forward_kick(v); /* of a vCPU that the interpreter has for a moment */
 	if (!(att & (ATT_APIC | ATT_TIMER)))
 		return 0;
 	atomic_fetch_and(&v->cpu->attention, ~(unsigned)(ATT_APIC | ATT_TIMER));

@@ -123,9 +123,10 @@ static int import_apic(struct kvm_vcpu *v)
 		if (ioctl(v->fd, KVM_SET_LAPIC, &page))
 			return failed(v, "the local APIC");
 	}
-	if (!v->fresh && v->cpu->activity == v->shadow->activity)
-		return 0;
-	return ioctl(v->fd, KVM_SET_MP_STATE, &mp) ? failed(v, "the activity state") : 0;
+	if ((v->fresh || v->cpu->activity != v->shadow->activity) && ioctl(v->fd, KVM_SET_MP_STATE, &mp))
+		return failed(v, "the activity state");
+	kvm_forward_kick(v);
+	return 0;
 }
 
 static int import_events(struct kvm_vcpu *v)
@@ -228,6 +229,33 @@ static int export_regs(struct kvm_vcpu *v)
 	return 0;
 }
 
+/* KVM shows a kick that no HLT has used up only in that a halted vCPU is none, so this one is halted for a moment. 1 if
+ * there is one, 0, -1. */
+static int kick_waits(struct kvm_vcpu *v, struct kvm_mp_state *mp)
+{
+	struct kvm_mp_state now = { .mp_state = KVM_MP_STATE_HALTED };
+
+	if (!model_has(v->cpu->model, FEAT_KVM_PV_UNHALT) || mp->mp_state != KVM_MP_STATE_RUNNABLE)
+		return 0;
+	if (ioctl(v->fd, KVM_SET_MP_STATE, &now) || ioctl(v->fd, KVM_GET_MP_STATE, &now) ||
+	    ioctl(v->fd, KVM_SET_MP_STATE, mp))
+		return -1;
+	return now.mp_state == KVM_MP_STATE_RUNNABLE;
+}
+
+/* KVM has used it up once it has run the halted vCPU. Where it was halted indeed, the next HLT is over at once, too:
+ * who waits for kicks looks again. */
+static int take_kick(struct kvm_vcpu *v, struct kvm_mp_state *mp)
+{
+	struct kvm_mp_state halted = { .mp_state = KVM_MP_STATE_HALTED };
+	int waits = kick_waits(v, mp);
+
+	if (waits <= 0)
+		return waits;
+	__atomic_store_n(&v->cpu->kvm_unhalted, 1, __ATOMIC_RELEASE);
+	return ioctl(v->fd, KVM_SET_MP_STATE, &halted) || kvm_nudge(v) ? -1 : 0;
+}
+
 /* MSRs before the APIC, whose timer may be the TSC deadline; the activity state first, because asking for it has INIT
  * and SIPI obeyed. */
 int kvm_export(struct kvm_vcpu *v)
@@ -236,7 +264,7 @@ int kvm_export(struct kvm_vcpu *v)
 
 	if (kvm_finish(v) || (v->handed && kvm_nudge(v)))
 		return failed(v, "to complete what it began");
-	if (!v->m->user_apic && ioctl(v->fd, KVM_GET_MP_STATE, &mp))
+	if (!v->m->user_apic && (ioctl(v->fd, KVM_GET_MP_STATE, &mp) || take_kick(v, &mp)))
 		return failed(v, "to show its activity state");
 	if (export_regs(v) || export_vector(v) || export_msrs(v) || export_apic(v, &mp))
 		return -1;
@@ -245,12 +273,12 @@ int kvm_export(struct kvm_vcpu *v)
 	return 0;
 }
 
-/* An INIT or SIPI that reached it has made another processor of it. Asking has it obeyed. */
-static bool settle_init(struct kvm_vcpu *v)
+/* An INIT or SIPI that reached it has made another processor of it; asking has it obeyed. A kick has it run. */
+static bool settle_activity(struct kvm_vcpu *v)
 {
 	struct kvm_mp_state mp;
 
-	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) || activity_of(&mp) == v->shadow->activity)
+	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) || (activity_of(&mp) == v->shadow->activity && kick_waits(v, &mp) <= 0))
 		return false;
 	return kvm_export(v) == 0;
 }
@@ -263,7 +291,7 @@ void kvm_settle(struct cpu *c)
 
 	if (v->m->user_apic || v->fresh)
 		return;
-	if (settle_init(v) || ioctl(v->fd, KVM_GET_LAPIC, &page))
+	if (settle_activity(v) || ioctl(v->fd, KVM_GET_LAPIC, &page))
 		return;
 	for (unsigned k = 0; k < 8; k++) {
 		u32 late = page.reg[0x200 / 4 + 4 * k] & ~v->shadow->lapic.irr[k];
