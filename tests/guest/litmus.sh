@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# tests/guest/litmus.c with 2 and 4 processors under both engines. The long form runs each test two million times with 2
+# tests/guest/litmus.c with 2 and 4 processors under both engines, and with 64. The long form runs each test two million times with 2
 # processors, and there a store buffer must have been seen where the host has two CPUs.
 elf=$BUILD/tests/guest/litmus.elf
 
@@ -24,6 +24,7 @@ for engine in interp translate; do
 	litmus $engine 4 200 200
 done
 litmus translate 2 200 200 "--cpu host,+monitor"
+litmus translate 64 8 200 # as many as there may be
 [ -n "$LONG" ] || exit 0
 for engine in interp translate; do
 	litmus $engine 2 2000000 1500

@@ -152,7 +152,7 @@ static void test_ipis(void)
 	test_lowest(0xfe & (u32)eight ? 0xff : 1, "lowest priority takes one, flat");
 	test_lowest_spares();
 	kit_smp_run(set_logical, (void *)1);
-	for (unsigned k = 0; k < kit_cpus; k += 4) {
+	for (unsigned k = 0; k < kit_cpus && k < 60; k += 4) { /* 15 clusters; the 16th address means all */
 		kit_ipi(k / 4 << 4 | 0x6, 0x4800 | VEC);
 		expect("fixed, logical cluster", (6ull << k) & all, got);
 	}
