@@ -245,12 +245,48 @@ static void put_bmi(struct program *p)
 		put8(p, rnd());
 }
 
+/* REP MOVS, REP STOS, with counts that mostly stay in a page. */
+static void put_string(struct program *p)
+{
+	static const u8 op[] = { 0xa4, 0xa5, 0xaa, 0xab };
+
+	if (chance(85)) {
+		put8(p, 0xb9); /* mov ecx */
+		put_n(p, rnd() % (chance(80) ? 40 : 5000), 4);
+	}
+	if (chance(10))
+		put8(p, 0xfd); /* std */
+	if (chance(10))
+		put8(p, chance(50) ? 0x66 : 0x67);
+	put8(p, 0xf3);
+	if (p->long64 && chance(60))
+		put8(p, 0x48);
+	put8(p, op[rnd() % sizeof(op)]);
+}
+
+/* RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE */
+static void put_base(struct program *p)
+{
+	put8(p, 0xf3);
+	put8(p, 0x40 | (rnd() & 9));
+	put_n(p, 0xae0f, 2);
+	put8(p, 0xc0 | (rnd() & 0x1f));
+}
+
 static void put_insn(struct program *p)
 {
 	bool osz16 = chance(10), w = false;
 	const struct shape *s = &shapes[rnd() % ARRAY_SIZE(shapes)];
 	unsigned op = s->op;
 
+	if (chance(4)) {
+		put_string(p);
+		return;
+	}
+	if (p->long64 && chance(2)) {
+		put_base(p);
+		return;
+	}
 	if (chance((op & 0xfffe) == 0x0fbc || op == 0x0fb8 ? 60 : 0))
 		put8(p, 0xf3);
 	if (osz16)
@@ -554,6 +590,8 @@ static void random_state(struct world *w, const struct program *p)
 		for (unsigned r = RAX; r <= R15; r++)
 			c->r[r] = (u32)c->r[r];
 	}
+	if (chance(90))
+		c->cr4 |= CR4_FSGSBASE;
 	if (p->vector)
 		random_vectors(c);
 	cpu_update_mode(c);

@@ -63,7 +63,7 @@ static bool gen_inline(struct gen *g)
 	       (gen_opt(g, OPT_ATOMIC) && !vex && gen_atomic(g)) || (gen_opt(g, OPT_MISC) && !vex && gen_misc(g)) ||
 	       (gen_opt(g, OPT_SYSTEM) && !vex && gen_system(g)) || (gen_opt(g, OPT_STACK) && !vex && gen_stack(g)) ||
 	       (gen_opt(g, OPT_BRANCH) && !vex && gen_flow(g)) || (gen_opt(g, OPT_X87) && gen_x87(g)) ||
-	       (gen_opt(g, OPT_VECTOR) && gen_vector(g));
+	       (gen_opt(g, OPT_STRING) && !vex && gen_string(g)) || (gen_opt(g, OPT_VECTOR) && gen_vector(g));
 }
 
 static void gen_insn(struct gen *g)

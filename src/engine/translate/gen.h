@@ -236,9 +236,14 @@ bool gen_bits(struct gen *g);
 bool gen_atomic(struct gen *g);
 bool gen_misc(struct gen *g);
 bool gen_system(struct gen *g);
+/* gen_string.c: the same. */
+bool gen_string(struct gen *g);
 /* Is i an STI that gen_system() translates where the code goes on behind it? */
 bool gen_is_sti(const struct gen *g, const struct insn *i);
 /* What is not aligned at R14 is left to the library; the flags must be in memory and EFLAGS is lost. */
+/* gen_flow.c: R15 is a branch's target or a base: the library raises #GP if it is not canonical. Any 32 bits are fine
+ * in flat code. RAX is lost. */
+void gen_canonical(struct gen *g);
 void gen_aligned(struct gen *g, unsigned size);
 /* R14 = host address of the word at RSP + d; RSP moves by d. */
 void gen_stack_probe(struct gen *g, s32 d, bool write);

@@ -110,8 +110,7 @@ void gen_fall_through(struct gen *g, unsigned n)
 	g->ended = true;
 }
 
-/* R15 is a branch's target: the library raises #GP if it is not canonical. Any 32 bits are fine in flat code. */
-static void gen_canonical(struct gen *g)
+void gen_canonical(struct gen *g)
 {
 	struct emit *e = &g->e;
 

@@ -107,12 +107,16 @@ static bool gen_from_segment(struct gen *g)
 	const struct insn *i = g->i;
 	unsigned n = i->modrm >> 3 & 7, to = host_of[i->rm] == SLOT ? H_R14 : host_of[i->rm];
 
-	if ((i->flags & INSN_MEM) || i->osz == 2 || n >= NR_SEGS)
+	struct opnd sel = cpu_at(offsetof(struct cpu, seg) + n * sizeof(struct seg) + offsetof(struct seg, sel));
+
+	if ((i->flags & INSN_MEM) || n >= NR_SEGS)
 		return false;
-	emit_rm(&g->e, 4, 0x0fb7, to,
-		cpu_at(offsetof(struct cpu, seg) + n * sizeof(struct seg) + offsetof(struct seg, sel)));
+	if (i->osz == 2)
+		emit_rm(&g->e, 2, 0x8b, to, sel);
+	else
+		emit_rm(&g->e, 4, 0x0fb7, to, sel);
 	if (to == H_R14)
-		emit_store(&g->e, guest_at(i->rm), H_R14);
+		emit_rm(&g->e, i->osz == 2 ? 2 : 8, 0x89, H_R14, guest_at(i->rm));
 	return true;
 }
 

@@ -95,16 +95,18 @@ static bool gen_direction(struct gen *g, bool set)
 }
 
 /* The host's own, where nobody records it. */
-static bool gen_rdtsc(struct gen *g)
+static bool gen_rdtsc(struct gen *g, bool p)
 {
 	struct emit *e = &g->e;
 
-	if (!g->t->in.cpu->free_running)
+	if (!g->t->in.cpu->free_running || (p && !cpu_has(g->t->in.cpu, FEAT_RDTSCP)))
 		return false;
 	gen_flags_save(g);
 	emit_rm(e, 4, 0xf7, 0, CPU(cr4)); /* test cr4, TSD */
 	emit_bytes(e, CR4_TSD, 4);
 	gen_cold_if(g, CC_NE);
+	if (p)
+		emit_bytes(e, 0xe8ae0f, 3); /* lfence: what is before has been done, and its loads seen */
 	emit8(e, 0x0f);
 	emit8(e, 0x31);
 	emit_rm(e, 8, 0xc1, 4, reg(H_RDX)); /* shl rdx, 32 */
@@ -114,6 +116,8 @@ static bool gen_rdtsc(struct gen *g)
 	emit_rm(e, 4, 0x8b, host_of[RAX], reg(H_RDX));
 	emit_rm(e, 8, 0xc1, 5, reg(H_RDX)); /* shr rdx, 32 */
 	emit8(e, 32);
+	if (p)
+		emit_rm(e, 4, 0x8b, host_of[RCX], CPU(tsc_aux));
 	g->flags = FLAGS_MEM;
 	return true;
 }
@@ -134,6 +138,42 @@ static bool gen_from_control(struct gen *g)
 	if (to == H_R14)
 		emit_store(&g->e, guest_at(i->rm), H_R14);
 	return true;
+}
+
+/* RDFSBASE and the like, where CR4 lets them be. */
+static bool gen_base(struct gen *g, unsigned seg, bool write)
+{
+	const struct insn *i = g->i;
+	struct emit *e = &g->e;
+	unsigned r = host_of[i->rm];
+
+	if (!cpu_has(g->t->in.cpu, FEAT_FSGSBASE))
+		return false;
+	gen_flags_save(g);
+	emit_rm(e, 4, 0xf7, 0, CPU(cr4)); /* test cr4, FSGSBASE */
+	emit_bytes(e, CR4_FSGSBASE, 4);
+	gen_cold_if(g, CC_E);
+	g->flags = FLAGS_MEM;
+	if (write) {
+		emit_rm(e, i->osz, 0x8b, H_R15, r == SLOT ? guest_at(i->rm) : reg(r));
+		gen_canonical(g);
+		emit_store(e, cpu_at(BASE_OF(seg)), H_R15);
+		emit_store(e, cpu_at(offsetof(struct cpu, d.ebase) + 8 * seg), H_R15);
+		gen_share_drop(g);
+		return true;
+	}
+	emit_rm(e, i->osz, 0x8b, r == SLOT ? H_R14 : r, cpu_at(BASE_OF(seg)));
+	if (r == SLOT)
+		emit_store(e, guest_at(i->rm), H_R14);
+	return true;
+}
+
+static bool gen_bases(struct gen *g)
+{
+	exec_fn *exec = g->i->exec;
+	bool fs = exec == sys_rdfsbase || exec == sys_wrfsbase, gs = exec == sys_rdgsbase || exec == sys_wrgsbase;
+
+	return (fs || gs) && gen_base(g, fs ? SEG_FS : SEG_GS, exec == sys_wrfsbase || exec == sys_wrgsbase);
 }
 
 /* The host's fence: another vCPU runs on another of its processors. */
@@ -187,11 +227,13 @@ bool gen_system(struct gen *g)
 		return gen_map_1(g);
 	if (i->exec == sys_stac || i->exec == sys_clac)
 		return gen_ac(g, i->exec == sys_stac);
-	if (i->exec == sys_rdtsc)
-		return gen_rdtsc(g);
+	if (i->exec == sys_rdtsc || i->exec == sys_rdtscp)
+		return gen_rdtsc(g, i->exec == sys_rdtscp);
 	if (i->exec == x86_lfence || i->exec == x86_mfence || i->exec == x86_sfence)
 		return gen_fence(g);
 	if (!gen_long64(g))
 		return false;
-	return i->exec == sys_swapgs ? gen_swapgs(g) : i->exec == sys_mov_from_cr && gen_from_control(g);
+	if (i->exec == sys_swapgs)
+		return gen_swapgs(g);
+	return gen_bases(g) || (i->exec == sys_mov_from_cr && gen_from_control(g));
 }

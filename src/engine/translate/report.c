@@ -18,7 +18,7 @@ struct handed {
 struct report {
 	struct translate *t;
 	FILE *dump, *perf;
-	struct handed handed[NR_MAPS][256][8];
+	struct handed handed[NR_MAPS][256][8][2];
 };
 
 static int open_perf_map(struct report *r, struct err *e)
@@ -71,7 +71,7 @@ void report_free(struct report *r)
 
 void report_handed(struct report *r, const struct insn *i)
 {
-	struct handed *h = &r->handed[i->map][i->opcode][i->modrm >> 3 & 7];
+	struct handed *h = &r->handed[i->map][i->opcode][i->modrm >> 3 & 7][i->modrm >= 0xc0];
 
 	if (unlikely(!h->n++)) {
 		memcpy(h->raw, i->raw, sizeof(h->raw));
@@ -134,7 +134,7 @@ static int by_count(const void *a, const void *b)
 
 void report_list(const struct report *r, engine_report_fn *fn, void *opaque)
 {
-	const struct handed *h = &r->handed[0][0][0];
+	const struct handed *h = &r->handed[0][0][0][0];
 	size_t n = sizeof(r->handed) / sizeof(*h);
 	struct list l = { .row = calloc(n, sizeof(*l.row)) };
 
