@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Firmware from ROM: SeaBIOS to its messages on the terminal and on its debug port, with what it found in fw_cfg; a disk
-# image with GRUB to GRUB's own output through SeaBIOS; U-Boot to its first message. LONG: GRUB boots Debian's kernel
-# from the disk.
+# image with GRUB to GRUB's own output through SeaBIOS; U-Boot to its first message; UEFI to its shell; iPXE, which needs
+# a BIOS's services, to an address from the network. LONG: GRUB and UEFI boot Debian's kernel from a disk.
 bad=0
 fail() {
 	echo "$1"
@@ -46,6 +46,19 @@ if tools/fetch-package $packages u-boot-qemu 2>"$TMPDIR/err"; then
 	grep -qa "DRAM:  512 MiB" "$TMPDIR/out" || fail "U-Boot does not find the memory"
 else
 	echo "U-Boot could not be fetched"
+fi
+
+uefi=$packages/ovmf/usr/share/ovmf/OVMF.fd
+if tools/fetch-package $packages ovmf 2>"$TMPDIR/err"; then
+	until_said "UEFI Interactive Shell" 200 --firmware $uefi
+else
+	echo "UEFI could not be fetched"
+fi
+
+if tools/fetch-package $packages ipxe 2>"$TMPDIR/err"; then
+	until_said "net0: 10.0.2.15/255.255.255.0" 120 --kernel $packages/ipxe/boot/ipxe.lkrn --net user
+else
+	echo "iPXE could not be fetched"
 fi
 
 if ! command -v grub-mkimage >/dev/null || [ ! -s /usr/lib/grub/i386-pc/boot.img ] || ! command -v mke2fs >/dev/null; then
@@ -94,6 +107,12 @@ with open(dir + "/disk", "wb") as image:
     image.write(open(dir + "/fs", "rb").read())
 E
 until_said "$want" $limit "$TMPDIR/disk,overlay"
+if [ -n "$LONG" ] && [ -s $uefi ] && command -v mformat >/dev/null; then
+	truncate -s 100M "$TMPDIR/esp"
+	printf 'vmlinuz initrd=\\initrd console=ttyS0 panic=-1\r\n' >"$TMPDIR/startup.nsh"
+	mformat -i "$TMPDIR/esp" -F :: && mcopy -i "$TMPDIR/esp" "$TMPDIR/root/vmlinuz" "$TMPDIR/root/initrd" "$TMPDIR/startup.nsh" :: || exit 1
+	until_said "$want" $limit --firmware $uefi --disk "$TMPDIR/esp,readonly"
+fi
 
 # GRUB's functional tests, from an ISO image that is a disk as well: those that compute. The others draw for an hour into memory,
 # under QEMU as well, and one measures time.
@@ -113,5 +132,5 @@ if command -v xorriso >/dev/null && command -v grub-mkrescue >/dev/null && comma
 		grep -qaF "$test: PASS" "$TMPDIR/out" || fail "GRUB's $test"
 	done
 fi
-[ $bad = 0 ] && echo "SeaBIOS, U-Boot, GRUB"
+[ $bad = 0 ] && echo "SeaBIOS, U-Boot, UEFI, iPXE, GRUB"
 exit $bad
