@@ -8,6 +8,8 @@ PREFIX  ?= /usr/local
 WARN    := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Werror
 CFLAGS  ?= $(OPT) -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(WARN) -Isrc -fno-strict-aliasing -fwrapv -pthread $(CFLAGS)
+# Sanitizers and coverage make system calls of their own at any time: no sandbox around those.
+ALL_CFLAGS += $(if $(findstring -fsanitize,$(CFLAGS))$(findstring coverage,$(CFLAGS)),-DDOPPEL_INSTRUMENTED)
 LDLIBS  := -lZydis -ljansson -lz -llzma -llz4 -lzstd -lslirp -lseccomp -lpthread -lm
 Q       := $(if $(V),,@)
 
@@ -126,6 +128,14 @@ $(BUILD)/tests/guest/%.elf: tests/guest/%.c $(KIT)
 	@echo "  GUEST   $<"
 	$(Q)$(CC) $(KIT_CFLAGS) -T tests/guest/kit/kit.ld -o $@ $< $(filter %.c %.S,$(KIT))
 
+# Processes that do what they are sent; nothing of that is in doppel.
+TAKEOVER := $(BUILD)/tests/hostile/takeover
+$(BUILD)/tests/unit/test_takeover: LDLIBS += -Wl,--wrap=fs_request,--wrap=slirp_input
+$(TAKEOVER): tests/hostile/takeover.c tests/hostile/attack.h $(BUILD)/src/main.o $(LIB)
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes -Itests -Wl,--wrap=debugport_new -o $@ $< $(BUILD)/src/main.o $(LIB) $(LDLIBS)
+
 -include $(UNIT_BIN:%=%.d)
 
 $(BUILD)/tests/kvm/rsp: tests/kvm/rsp.c
@@ -134,7 +144,7 @@ $(BUILD)/tests/kvm/rsp: tests/kvm/rsp.c
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $<
 
 unit: $(UNIT_BIN)
-guests: $(KIT_ELF) $(BUILD)/tests/kvm/rsp
+guests: $(KIT_ELF) $(BUILD)/tests/kvm/rsp $(TAKEOVER)
 tests: $(BUILD)/doppel unit guests $(ISA_BIN) $(FUZZ_BIN) $(LFUZZ_BIN)
 
 # Everything that has to hold, in at most 20 minutes; the last line is `N passed, N failed`.

@@ -8,8 +8,37 @@
 #include "api/control.h"
 #include "api/dir.h"
 
-static int send_request(FILE *to, const char *command, const char *arg, struct err *e)
+static int send_line(int to, const char *text, size_t n, int pass)
 {
+	struct iovec v = { (void *)(uintptr_t)text, n };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} c = { .head = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+
+	if (pass >= 0) {
+		memcpy(CMSG_DATA(&c.head), &pass, sizeof(pass));
+		m.msg_control = &c;
+		m.msg_controllen = sizeof(c);
+	}
+	while (v.iov_len) {
+		ssize_t done = sendmsg(to, &m, MSG_NOSIGNAL);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return -1;
+		v.iov_base = (char *)v.iov_base + done;
+		v.iov_len -= (size_t)done;
+		m.msg_controllen = 0;
+	}
+	return 0;
+}
+
+static int send_request(FILE *to, const char *command, const char *arg, int pass, struct err *e)
+{
+	char *text;
 	json_t *q = json_object();
 	int ret;
 
@@ -20,7 +49,9 @@ static int send_request(FILE *to, const char *command, const char *arg, struct e
 		json_decref(q);
 		return err_set(e, "what follows '%.40s' is not text in UTF-8", command);
 	}
-	ret = json_dumpf(q, to, JSON_COMPACT) || fputc('\n', to) == EOF || fflush(to) ? -1 : 0;
+	text = json_dumps(q, JSON_COMPACT);
+	ret = !text || send_line(fileno(to), text, strlen(text), pass) || send_line(fileno(to), "\n", 1, -1) ? -1 : 0;
+	free(text);
 	json_decref(q);
 	return ret ? err_set(e, "the machine does not listen any more") : 0;
 }
@@ -46,13 +77,13 @@ static json_t *read_answer(FILE *from, struct err *e)
 	return NULL;
 }
 
-json_t *api_ask(FILE *to, FILE *from, const char *command, const char *arg, struct err *e)
+json_t *api_ask(FILE *to, FILE *from, const char *command, const char *arg, int fd, struct err *e)
 {
 	errno = 0;
-	return send_request(to, command, arg, e) ? NULL : read_answer(from, e);
+	return send_request(to, command, arg, fd, e) ? NULL : read_answer(from, e);
 }
 
-json_t *api_request(const char *name, const char *command, const char *arg, int timeout_ms, struct err *e)
+json_t *api_request(const char *name, const char *command, const char *arg, int pass, int timeout_ms, struct err *e)
 {
 	struct timeval limit = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
 	int fd = api_connect(name, NULL, e);
@@ -66,7 +97,7 @@ json_t *api_request(const char *name, const char *command, const char *arg, int 
 	from = fdopen(fd, "r");
 	to = fdopen(dup(fd), "w");
 	if (from && to)
-		a = api_ask(to, from, command, arg, e);
+		a = api_ask(to, from, command, arg, pass, e);
 	else
 		err_errno(e, "cannot speak to the machine");
 	if (to)

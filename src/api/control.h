@@ -16,13 +16,18 @@ struct control;
 struct control_config {
 	const char *name;
 	struct vm *vm;
-	int (*save)(void *opaque, const char *path, struct err *e);
+	/* Into the open file fd; -1: into a file at path. */
+	int (*save)(void *opaque, const char *path, int fd, struct err *e);
 	void (*stats)(void *opaque, FILE *f); /* as JSON */
 	void *opaque;
 };
 
-/* Listens and serves in a thread of its own until control_stop(). NULL and the sentence: the name is in use, … */
-struct control *control_start(const struct control_config *cfg, struct err *e);
+/* Has the name and its socket. NULL and the sentence: the name is in use, … */
+struct control *control_new(const struct control_config *cfg, struct err *e);
+/* Serves in a thread of its own until control_stop(). */
+int control_start(struct control *c, struct err *e);
+/* Where the socket is. */
+const char *control_path(const struct control *c);
 void control_stop(struct control *c);
 /* From any thread: do the command as if it had come by the socket; the answer goes to stderr. */
 void control_post(struct control *c, const char *command, const char *arg);
@@ -32,6 +37,7 @@ void control_post(struct control *c, const char *command, const char *arg);
 struct monitor {
 	struct control_config cfg;
 	bool held; /* `stop` */
+	int file;  /* that came along with the command, or -1 */
 };
 
 /* Its answer. */
@@ -41,9 +47,10 @@ void monitor_release(struct monitor *m);
 
 /* ---- client.c ---- */
 
-/* One request to a running machine; the answer if it is "ok", else NULL and the sentence. timeout_ms -1: none. */
-json_t *api_request(const char *name, const char *command, const char *arg, int timeout_ms, struct err *e);
+/* One request to a running machine; the answer if it is "ok", else NULL and the sentence. timeout_ms -1: none. fd: goes
+ * along with it, or -1. */
+json_t *api_request(const char *name, const char *command, const char *arg, int fd, int timeout_ms, struct err *e);
 /* The same over a connection that stays open. */
-json_t *api_ask(FILE *to, FILE *from, const char *command, const char *arg, struct err *e);
+json_t *api_ask(FILE *to, FILE *from, const char *command, const char *arg, int fd, struct err *e);
 
 #endif

@@ -309,7 +309,7 @@ static int do_save(struct monitor *m, const char *arg, FILE *out, struct err *e)
 {
 	if (!*arg)
 		return err_set(e, "save where? give a FILE");
-	if (m->cfg.save(m->cfg.opaque, arg, e))
+	if (m->cfg.save(m->cfg.opaque, arg, m->file, e))
 		return -1;
 	fprintf(out, "saved to '%s'", arg);
 	return 0;

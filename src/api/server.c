@@ -20,7 +20,8 @@
 #define WRITE_TIMEOUT_MS 2000
 
 struct client {
-	int fd; /* -1: free */
+	int fd;	  /* -1: free */
+	int file; /* that came with what it sent, or -1 */
 	char *line;
 	u32 len;
 };
@@ -30,6 +31,7 @@ struct control {
 	struct sockaddr_un addr;
 	int listen_fd, wake_fd;
 	pthread_t thread;
+	bool started;
 	atomic_bool stop;
 	struct client client[CLIENTS];
 	pthread_mutex_t lock; /* guards what was posted */
@@ -44,8 +46,10 @@ static void drop(struct client *c)
 {
 	if (c->fd >= 0)
 		close(c->fd);
+	if (c->file >= 0)
+		close(c->file);
 	free(c->line);
-	*c = (struct client){ .fd = -1 };
+	*c = (struct client){ .fd = -1, .file = -1 };
 }
 
 static bool write_all(int fd, const char *p, size_t n)
@@ -89,9 +93,17 @@ static json_t *answer(struct control *c, const char *line, size_t n)
 /* One line; false: the client must go. */
 static bool serve_line(struct control *c, struct client *cl, size_t n)
 {
-	json_t *a = answer(c, cl->line, n);
-	char *text = json_dumps(a, JSON_COMPACT | JSON_PRESERVE_ORDER);
-	bool ok = text && write_all(cl->fd, text, strlen(text)) && write_all(cl->fd, "\n", 1);
+	json_t *a;
+	char *text;
+	bool ok;
+
+	c->monitor.file = cl->file;
+	a = answer(c, cl->line, n);
+	text = json_dumps(a, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	if (cl->file >= 0)
+		close(cl->file);
+	c->monitor.file = cl->file = -1;
+	ok = text && write_all(cl->fd, text, strlen(text)) && write_all(cl->fd, "\n", 1);
 
 	free(text);
 	json_decref(a);
@@ -113,9 +125,30 @@ static bool serve_lines(struct control *c, struct client *cl)
 	return cl->len < LINE_MAX_BYTES;
 }
 
+/* Of the files that come along only the last one is kept. */
+static ssize_t receive(struct client *cl)
+{
+	struct iovec v = { cl->line + cl->len, LINE_MAX_BYTES - cl->len };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} c;
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+	ssize_t n = recvmsg(cl->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *got = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+	if (!got || got->cmsg_level != SOL_SOCKET || got->cmsg_type != SCM_RIGHTS ||
+	    got->cmsg_len != CMSG_LEN(sizeof(int)))
+		return n;
+	if (cl->file >= 0)
+		close(cl->file);
+	memcpy(&cl->file, CMSG_DATA(got), sizeof(cl->file));
+	return n;
+}
+
 static void serve(struct control *c, struct client *cl)
 {
-	ssize_t n = recv(cl->fd, cl->line + cl->len, LINE_MAX_BYTES - cl->len, MSG_DONTWAIT);
+	ssize_t n = receive(cl);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -215,6 +248,7 @@ static void *control_main(void *arg)
 {
 	struct control *c = arg;
 
+	pthread_setname_np(pthread_self(), "control");
 	while (!atomic_load(&c->stop)) {
 		wait_for_work(c);
 		do_posted(c);
@@ -254,12 +288,23 @@ static int start_listening(struct control *c, struct err *e)
 		return err_errno(e, "cannot make a socket");
 	if (bind(c->listen_fd, (struct sockaddr *)&c->addr, sizeof(c->addr)))
 		return err_errno(e, "cannot make the control socket '%.150s'", c->addr.sun_path);
-	if (listen(c->listen_fd, CLIENTS) || pthread_create(&c->thread, NULL, control_main, c)) {
+	if (listen(c->listen_fd, CLIENTS)) {
 		unlink(c->addr.sun_path);
 		return err_errno(e, "cannot serve the control socket");
 	}
-	pthread_setname_np(c->thread, "control");
 	return 0;
+}
+
+int control_start(struct control *c, struct err *e)
+{
+	errno = pthread_create(&c->thread, NULL, control_main, c);
+	c->started = !errno;
+	return c->started ? 0 : err_errno(e, "cannot serve the control socket");
+}
+
+const char *control_path(const struct control *c)
+{
+	return c->addr.sun_path;
 }
 
 static void control_free(struct control *c)
@@ -274,7 +319,7 @@ static void control_free(struct control *c)
 	free(c);
 }
 
-struct control *control_start(const struct control_config *cfg, struct err *e)
+struct control *control_new(const struct control_config *cfg, struct err *e)
 {
 	struct control *c = calloc(1, sizeof(*c));
 
@@ -282,10 +327,10 @@ struct control *control_start(const struct control_config *cfg, struct err *e)
 		err_set(e, "out of memory");
 		return NULL;
 	}
-	c->monitor.cfg = *cfg;
+	c->monitor = (struct monitor){ .cfg = *cfg, .file = -1 };
 	c->listen_fd = c->wake_fd = -1;
 	for (unsigned i = 0; i < CLIENTS; i++)
-		c->client[i].fd = -1;
+		c->client[i].fd = c->client[i].file = -1;
 	pthread_mutex_init(&c->lock, NULL);
 	if (!start_listening(c, e))
 		return c;
@@ -299,7 +344,8 @@ void control_stop(struct control *c)
 		return;
 	atomic_store(&c->stop, true);
 	wake(c);
-	pthread_join(c->thread, NULL);
+	if (c->started)
+		pthread_join(c->thread, NULL);
 	unlink(c->addr.sun_path);
 	monitor_release(&c->monitor);
 	control_free(c);

@@ -21,6 +21,7 @@
 struct session {
 	struct session_config cfg;
 	struct vm *vm;
+	int null; /* /dev/null, for what the command closes when no path leads anywhere any more */
 	struct loop *_Atomic loop;
 	/* The control port: its own character device. */
 	struct chardev control;
@@ -54,6 +55,7 @@ struct session *session_new(const struct session_config *cfg, struct err *e)
 		return NULL;
 	}
 	s->cfg = *cfg;
+	s->null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	for (unsigned i = 0; i < AGENT_PORTS; i++)
 		s->closed_at[i] = ~0ull;
 	return s;
@@ -63,6 +65,8 @@ void session_free(struct session *s)
 {
 	if (!s)
 		return;
+	if (s->null >= 0)
+		close(s->null);
 	free(s->out);
 	free(s);
 }
@@ -143,17 +147,12 @@ static void on_refused(void *opaque, struct chardev *c)
 /* What the command had as standard output or error has no writer any more: neither has ours. */
 static void close_stream(struct session *s, unsigned port)
 {
-	int null;
-
 	if (!s->port[port] || bulk_written(s->port[port]) < s->closed_at[port])
 		return;
 	s->closed_at[port] = ~0ull;
 	bulk_close_output(s->port[port]);
-	null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (null < 0)
-		return;
-	dup2(null, port == AGENT_OUT ? STDOUT_FILENO : STDERR_FILENO);
-	close(null);
+	if (s->null >= 0)
+		dup2(s->null, port == AGENT_OUT ? STDOUT_FILENO : STDERR_FILENO);
 }
 
 static void check_end(struct session *s)

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BEGIN_MS 10000
@@ -90,11 +91,29 @@ int child_say_ready(int fd, const struct err *e, bool ok)
 	return write(fd, text, strlen(text)) < 0 ? -1 : 0; /* the one call that every confinement allows */
 }
 
+void child_end_with(int fd)
+{
+	signal(SIGIO, SIG_DFL);
+	fcntl(fd, F_SETOWN, getpid());
+	fcntl(fd, F_SETFL, O_ASYNC);
+}
+
+static void wait_a_second(pid_t pid)
+{
+	const struct timespec moment = { .tv_nsec = 1000000 };
+
+	for (unsigned i = 0; i < 1000 && !waitpid(pid, NULL, WNOHANG); i++)
+		nanosleep(&moment, NULL);
+}
+
 void child_reap(pid_t pid)
 {
 	if (pid <= 0)
 		return;
-	kill(pid, SIGKILL);
+	if (kill(pid, SIGKILL) && errno == EPERM) {
+		wait_a_second(pid);
+		return;
+	}
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 }

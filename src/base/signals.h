@@ -8,7 +8,8 @@
 
 #include "base/base.h"
 
-/* Once, before threads are made. Also ignores SIGPIPE and SIGXFSZ. */
+/* Once, before threads are made. Also ignores SIGPIPE and SIGXFSZ. A system call that a filter refuses (base/jail.h)
+ * ends the process with status 125 and a sentence that has its name. */
 void signals_init(void);
 /* From now on the terminal fd goes back to `cooked` when the process ends, however it ends short of SIGKILL, and to
  * `raw` when it is continued after a stop. cooked NULL: restores now and forgets. */

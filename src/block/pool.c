@@ -139,6 +139,7 @@ static void add_thread(struct block_pool *p)
 	sigset_t all, before;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGSYS); /* what a filter of system calls has to say */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	if (!pthread_create(&p->thread[p->n_threads], NULL, worker, p))
 		p->n_threads++;

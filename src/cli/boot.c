@@ -4,8 +4,11 @@
 #include "cli/boot.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "api/control.h"
+#include "api/dir.h"
+#include "api/keeper.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "debug/gdb.h"
@@ -22,6 +25,9 @@ struct session {
 	struct vm *vm;
 	struct snap *snap; /* --load */
 	struct control *control;
+	struct keeper *keeper; /* in the sandbox: of paths */
+	struct sandbox sandbox;
+	char key_file[64]; /* where the console's key saves to */
 };
 
 /* ---- the console's escape keys ------------------------------------------------------------------------------------
@@ -29,11 +35,8 @@ struct session {
 
 static void save_here(struct session *s)
 {
-	char file[64];
-
-	snprintf(file, sizeof(file), "%s.snap", s->o.name);
 	if (s->control)
-		control_post(s->control, "save", file);
+		control_post(s->control, "save", s->key_file);
 	else
 		log_msg(LOG_ERROR, "a machine that was started with --name can be saved");
 }
@@ -161,9 +164,31 @@ static int make_machine(struct session *s, struct err *e)
 	return !s->vm || (s->snap && snap_load(s->snap, s->vm, e)) ? -1 : 0;
 }
 
-static int on_save(void *opaque, const char *path, struct err *e)
+static int save_by_keeper(struct session *s, struct err *e)
 {
-	return snap_save(((struct session *)opaque)->vm, path, e);
+	struct err ignored;
+	int fd = keeper_open(s->keeper, e), ret;
+
+	if (fd < 0)
+		return -1;
+	ret = snap_save_fd(s->vm, fd, e);
+	close(fd);
+	if (keeper_commit(s->keeper, !ret, ret ? &ignored : e) < 0)
+		ret = -1;
+	return ret;
+}
+
+static int on_save(void *opaque, const char *path, int fd, struct err *e)
+{
+	struct session *s = opaque;
+
+	if (fd >= 0)
+		return snap_save_fd(s->vm, fd, e);
+	if (s->keeper && !strcmp(path, s->key_file))
+		return save_by_keeper(s, e);
+	if (s->keeper)
+		return err_set(e, "this machine is in a sandbox and opens no files: 'doppel save' hands it one");
+	return snap_save(s->vm, path, e);
 }
 
 static void on_stat(void *opaque, FILE *f)
@@ -177,8 +202,57 @@ static int open_control(struct session *s, struct err *e)
 		.name = s->o.name, .vm = s->vm, .save = on_save, .stats = on_stat, .opaque = s
 	};
 
-	s->control = control_start(&cfg, e);
+	s->control = control_new(&cfg, e);
 	return s->control ? 0 : -1;
+}
+
+/* ---- the sandbox --------------------------------------------------------------------------------------------------
+ */
+
+static void add_socket(struct keeper_paths *p, const char *where)
+{
+	if (where && !strncmp(where, "unix:", 5) && p->nr_sockets < ARRAY_SIZE(p->socket))
+		p->socket[p->nr_sockets++] = where + 5;
+}
+
+/* Who will take away what the machine makes in directories: before there is a machine. */
+static int start_keeper(struct session *s, struct err *e)
+{
+	struct keeper_paths p = { .snapshot = s->o.named ? s->key_file : NULL };
+	struct sockaddr_un addr;
+
+	if (s->o.no_sandbox)
+		return 0;
+	if (s->o.named && api_address(s->o.name, &addr, e))
+		return -1;
+	if (s->o.named)
+		p.socket[p.nr_sockets++] = addr.sun_path;
+	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
+		add_socket(&p, s->o.vm.serial[i]);
+	for (unsigned i = 0; i < s->o.vm.nr_ports; i++)
+		add_socket(&p, s->o.vm.port[i].where);
+	add_socket(&p, s->o.vm.debugcon);
+	if (!p.nr_sockets)
+		return 0;
+	s->keeper = keeper_new(&p, e);
+	return s->keeper ? 0 : -1;
+}
+
+static int enter_sandbox(struct session *s, struct err *e)
+{
+	char text[200];
+
+	if (s->o.no_sandbox)
+		return 0;
+	if (s->keeper && keeper_arm(s->keeper, e))
+		return -1;
+	sandbox_init(&s->sandbox, s->vm);
+	s->sandbox.gdb = s->gdb;
+	s->sandbox.listens |= s->control != NULL;
+	sandbox_enter(&s->sandbox);
+	sandbox_text(&s->sandbox, text, sizeof(text));
+	log_msg(LOG_DEBUG, "sandbox: %s", text);
+	return 0;
 }
 
 static int run_lockstep(struct session *s, struct err *e)
@@ -189,6 +263,8 @@ static int run_lockstep(struct session *s, struct err *e)
 	if (!l)
 		return cli_fail(e);
 	s->vm = lockstep_lead(l);
+	if (enter_sandbox(s, e) || (!s->o.no_sandbox && sandbox_seal(&s->sandbox, e)))
+		return cli_fail(e);
 	say_hello(s);
 	signals_on_stop(on_signal, s->vm);
 	status = lockstep_run(l, e);
@@ -209,11 +285,13 @@ static int run(struct session *s, struct err *e)
 
 	if (s->o.lockstep)
 		return run_lockstep(s, e);
-	if (make_machine(s, e))
-		return cli_fail(e);
-	if (s->gdb && gdb_start(s->gdb, s->vm, e))
+	if (start_keeper(s, e) || make_machine(s, e))
 		return cli_fail(e);
 	if (s->o.named && !s->o.vm.deterministic && open_control(s, e))
+		return cli_fail(e);
+	if (enter_sandbox(s, e))
+		return cli_fail(e);
+	if ((s->gdb && gdb_start(s->gdb, s->vm, e)) || (s->control && control_start(s->control, e)))
 		return cli_fail(e);
 	say_hello(s);
 	signals_on_stop(on_signal, s->vm);
@@ -238,6 +316,7 @@ int boot_main(int argc, char **argv)
 	int status = STATUS_FAILURE;
 	struct err e = { "" };
 
+	sandbox_note_inherited(&s.sandbox);
 	if (boot_options_parse(&s.o, argc, argv, &e))
 		return cli_fail(&e);
 	if (s.o.help) {
@@ -245,6 +324,12 @@ int boot_main(int argc, char **argv)
 		return 0;
 	}
 	log_set_level(s.o.quiet ? LOG_ERROR : s.o.verbose > 1 ? LOG_DEBUG : s.o.verbose ? LOG_INFO : LOG_WARN);
+	s.o.no_sandbox |= !sandbox_possible();
+	if (!s.o.no_sandbox) {
+		s.o.vm.seal = sandbox_seal;
+		s.o.vm.seal_opaque = &s.sandbox;
+	}
+	snprintf(s.key_file, sizeof(s.key_file), "%s.snap", s.o.named ? s.o.name : "doppel");
 	s.o.vm.keys = (struct chardev_keys){ on_key, &s };
 	signals_init();
 	if (open_snapshot(&s, &e) || repeat_open(&s.o, &e) || open_debugging(&s, &e))
@@ -255,6 +340,7 @@ int boot_main(int argc, char **argv)
 		stats_print(s.vm, s.o.stats, stderr);
 	gdb_free(s.gdb, status);
 	vm_free(s.vm);
+	keeper_free(s.keeper);
 	snap_close(s.snap);
 	if (repeat_close(&s.o, &e))
 		status = cli_fail(&e);

@@ -5,6 +5,7 @@
 #define CLI_BOOT_H
 
 #include "cli/cli.h"
+#include "cli/sandbox.h"
 #include "machine/vm.h"
 
 enum stats_form { STATS_NONE, STATS_TEXT, STATS_JSON };
@@ -18,7 +19,7 @@ struct boot_options {
 	unsigned nr_serial;
 	struct net_spec forwards; /* of -p; only these of it */
 	enum stats_form stats;
-	bool quiet, help, wait, audit_tlb, audit_blocks;
+	bool no_sandbox, quiet, help, wait, audit_tlb, audit_blocks;
 	int verbose;
 	const char *trace, *trace_file, *symbols;
 	int gdb_port;		     /* 0: no gdb */

@@ -8,6 +8,7 @@
 #include "api/control.h"
 #include "api/dir.h"
 #include "base/log.h"
+#include "base/newfile.h"
 #include "cli/cli.h"
 
 #define ANSWER_MS 5000 /* of what a machine does at once */
@@ -79,9 +80,9 @@ static int parse(struct words *w, const char *verb, const struct option_row *row
 	return w->name ? api_name_check(w->name, e) : 0;
 }
 
-static int tell(const char *name, const char *command, const char *arg, int timeout_ms, struct err *e)
+static int tell(const char *name, const char *command, const char *arg, int fd, int timeout_ms, struct err *e)
 {
-	json_t *a = api_request(name, command, arg, timeout_ms, e);
+	json_t *a = api_request(name, command, arg, fd, timeout_ms, e);
 	const char *text;
 
 	if (!a)
@@ -122,7 +123,7 @@ static void list_one(void *opaque, const char *name)
 		return;
 	}
 	close(fd);
-	if (tell(name, "status", "", ANSWER_MS, &e))
+	if (tell(name, "status", "", -1, ANSWER_MS, &e))
 		printf("%s: %s\n", name, e.text);
 }
 
@@ -155,7 +156,7 @@ int stop_main(int argc, char **argv)
 	int ret = parse(&w, "stop", stop_rows, ARRAY_SIZE(stop_rows), 1, argc, argv, stop_help, &e);
 
 	if (!ret)
-		ret = tell(w.name, w.now ? "quit" : "power", "", ANSWER_MS, &e);
+		ret = tell(w.name, w.now ? "quit" : "power", "", -1, ANSWER_MS, &e);
 	return end(ret, &e);
 }
 
@@ -175,7 +176,7 @@ int stat_main(int argc, char **argv)
 	int ret = parse(&w, "stat", plain_rows, ARRAY_SIZE(plain_rows), 1, argc, argv, stat_help, &e);
 
 	if (!ret)
-		ret = tell(w.name, "stat", "", ANSWER_MS, &e);
+		ret = tell(w.name, "stat", "", -1, ANSWER_MS, &e);
 	return end(ret, &e);
 }
 
@@ -209,12 +210,18 @@ int save_main(int argc, char **argv)
 	struct err e = { "" };
 	struct words w;
 	char path[PATH_MAX];
+	struct newfile f;
 	int ret = parse(&w, "save", save_rows, ARRAY_SIZE(save_rows), 2, argc, argv, save_help, &e);
 
 	if (!ret)
 		ret = absolute(w.file, path, sizeof(path), &e);
 	if (!ret)
-		ret = tell(w.name, w.stop ? "save-and-quit" : "save", path, -1, &e);
+		ret = newfile_open(&f, path, &e);
+	if (ret)
+		return end(ret, &e);
+	ret = tell(w.name, w.stop ? "save-and-quit" : "save", path, f.fd, -1, &e);
+	if (newfile_close(&f, !ret, &e))
+		ret = -1;
 	return end(ret, &e);
 }
 
@@ -234,7 +241,9 @@ void monitor_help(FILE *f)
 static bool monitor_line(FILE *to, FILE *from, char *line)
 {
 	char *command = line + strspn(line, " \t"), *arg, path[PATH_MAX];
+	struct newfile f = { .fd = -1 };
 	struct err e = { "" };
+	bool save;
 	const char *text;
 	json_t *a;
 
@@ -245,9 +254,16 @@ static bool monitor_line(FILE *to, FILE *from, char *line)
 	arg += strspn(arg, " \t");
 	if (!*command)
 		return true;
-	if (!strncmp(command, "save", 4) && *arg && !absolute(arg, path, sizeof(path), &e))
-		arg = path;
-	a = api_ask(to, from, command, arg, &e);
+	save = !strncmp(command, "save", 4) && *arg;
+	if (save && (absolute(arg, path, sizeof(path), &e) || newfile_open(&f, path, &e))) {
+		printf("%s\n", e.text);
+		return true;
+	}
+	a = api_ask(to, from, command, save ? path : arg, f.fd, &e);
+	if (save && newfile_close(&f, a, &e)) {
+		json_decref(a);
+		a = NULL;
+	}
 	text = a ? json_string_value(json_object_get(a, "text")) : e.text;
 	if (text && *text)
 		printf("%s%s", text, text[strlen(text) - 1] == '\n' ? "" : "\n");

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cli/run.h"
+#include "cli/sandbox.h"
 #include "cpu/cpuid.h"
 #include "engine/arbiter.h"
 
@@ -160,6 +161,52 @@ static bool can_unshare(void)
 	return pid > 0 && !status;
 }
 
+/* A process does to itself what that of a machine does, and tells what it got. */
+static _Noreturn void try_sandbox(int fd)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	struct sandbox s = { 0 };
+	struct err e;
+	char text[200];
+
+	if (!vm)
+		_exit(1);
+	vm->cfg.engine = &engine_interp;
+	vm->tasks = -1;
+	sandbox_init(&s, vm);
+	sandbox_enter(&s);
+	sandbox_text(&s, text, sizeof(text));
+	if (sandbox_seal(&s, &e))
+		snprintf(text, sizeof(text), "%.190s", e.text);
+	_exit(write(fd, text, strlen(text)) < 0 || prctl(PR_SET_NAME, "sealed"));
+}
+
+static void tell_in_force(struct report *r)
+{
+	char got[200] = "", text[300];
+	int fds[2], status = -1;
+	pid_t pid;
+
+	if (!sandbox_possible()) {
+		line(r, "sandbox", false, "this build (sanitizers, coverage) runs machines without it");
+		return;
+	}
+	if (pipe(fds))
+		return;
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		try_sandbox(fds[1]);
+	close(fds[1]);
+	if (pid < 0 || read(fds[0], got, sizeof(got) - 1) <= 0)
+		snprintf(got, sizeof(got), "nothing could be tried");
+	close(fds[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	snprintf(text, sizeof(text), "in force around CPUs and devices of boot and run: %s", got);
+	line(r, "sandbox", pid > 0 && !status, text);
+}
+
 static void tell_sandbox(struct report *r)
 {
 	long landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -177,6 +224,7 @@ static void tell_sandbox(struct report *r)
 	line(r, "sandbox", namespaces,
 	     namespaces ? "a user and a network namespace were made"
 			: "no user namespace can be made: look at user.max_user_namespaces");
+	tell_in_force(r);
 }
 
 static void tell_tools(struct report *r)

@@ -362,6 +362,8 @@ static bool *flag_of(struct boot_options *o, int id)
 		return &o->vm.testdev;
 	case OPT_NO_REBOOT:
 		return &o->vm.no_reboot;
+	case OPT_NO_SANDBOX:
+		return &o->no_sandbox;
 	case OPT_QUIET:
 		return &o->quiet;
 	case OPT_PERF_MAP:

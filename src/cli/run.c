@@ -27,6 +27,7 @@ struct run {
 	struct vm *vm;
 	char append[2048], initrd[64];
 	int initrd_fd;
+	struct sandbox sandbox;
 	u64 began_ns, built_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -109,6 +110,11 @@ static int configure(struct run *r, struct err *e)
 	add_shares(r, vm);
 	add_ports(r, vm);
 	r->boot.quiet = true;
+	r->boot.no_sandbox |= !sandbox_possible();
+	if (!r->boot.no_sandbox) {
+		vm->seal = sandbox_seal;
+		vm->seal_opaque = &r->sandbox;
+	}
 	return repeat_open(&r->boot, e);
 }
 
@@ -126,6 +132,10 @@ static int build(struct run *r, struct err *e)
 	if (!r->vm)
 		return -1;
 	session_poll(r->session, r->vm);
+	if (!r->boot.no_sandbox) {
+		sandbox_init(&r->sandbox, r->vm);
+		sandbox_enter(&r->sandbox);
+	}
 	r->built_ns = monotonic();
 	return 0;
 }
@@ -244,6 +254,7 @@ int run_main(int argc, char **argv)
 		return STATUS_FAILURE;
 	r->began_ns = monotonic();
 	r->initrd_fd = -1;
+	sandbox_note_inherited(&r->sandbox);
 	if (run_options_parse(&r->o, argc, argv, &e)) {
 		status = cli_fail(&e);
 	} else if (r->o.help) {

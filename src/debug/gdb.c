@@ -439,6 +439,7 @@ static void *gdb_main(void *arg)
 {
 	struct gdb *g = arg;
 
+	pthread_setname_np(pthread_self(), "gdb");
 	if (g->wait)
 		g->held = 1; /* the machine begins held (vm_config.paused) */
 	while (!atomic_load(&g->quit)) {
@@ -475,7 +476,6 @@ int gdb_start(struct gdb *g, struct vm *vm, struct err *e)
 	g->vm = vm;
 	if (pthread_create(&g->thread, NULL, gdb_main, g))
 		return err_errno(e, "cannot start a thread for gdb");
-	pthread_setname_np(g->thread, "gdb");
 	g->started = true;
 	return 0;
 }

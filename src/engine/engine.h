@@ -41,6 +41,8 @@ typedef void engine_report_fn(void *opaque, const char *mnemonic, u64 n);
 struct cpuid_limits;
 struct cpuid_model;
 
+enum engine_host { ENGINE_HOST_PROCESSES = 1, ENGINE_HOST_KVM = 2 };
+
 struct engine_ops {
 	const char *name;
 	/* It counts no instructions: a budget is nanoseconds, roughly, and all vCPUs of a machine must have it at the same time,
@@ -49,6 +51,8 @@ struct engine_ops {
 	bool timed;
 	/* It counts instructions, but not all of them: nothing that builds on their number goes with it. */
 	bool uncounted;
+	/* What it asks of the host beyond memory and threads (cli/sandbox.h): a mask of enum engine_host. */
+	unsigned host;
 	/* Why "auto" does not take it though it works; NULL: it may. */
 	const char *on_request;
 	/* Probed by running instructions: 0, or -1 with the reason. */

@@ -235,10 +235,13 @@ void vcpu_free(struct vcpu *v)
 
 /* ---- steal time ------------------------------------------------------------------------------------------------- */
 
-/* /proc/thread-self/schedstat: time on a CPU, time spent waiting for one, and turns. */
+/* /proc/self/task/TID/schedstat: time on a CPU, time spent waiting for one, and turns. */
 static void steal_open(struct vcpu *v)
 {
-	v->schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	char name[40];
+
+	snprintf(name, sizeof(name), "%d/schedstat", (int)gettid());
+	v->schedstat = v->vm->tasks < 0 ? -1 : openat(v->vm->tasks, name, O_RDONLY | O_CLOEXEC);
 }
 
 static void steal_close(struct vcpu *v)
@@ -613,12 +616,25 @@ void vcpu_handle(struct vcpu *v, enum engine_exit why)
 	}
 }
 
+static void vcpu_begin(struct vcpu *v)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "vcpu%u", v->cpu->index);
+	pthread_setname_np(pthread_self(), name);
+	steal_open(v);
+	pthread_mutex_lock(&v->vm->park);
+	v->vm->begun++;
+	pthread_cond_broadcast(&v->vm->parked);
+	pthread_mutex_unlock(&v->vm->park);
+}
+
 static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
 	struct vm *vm = v->vm;
 
-	steal_open(v);
+	vcpu_begin(v);
 	while (!atomic_load(&vm->ended)) {
 		enum engine_exit why = EXIT_KICK;
 
@@ -643,12 +659,8 @@ static void *vcpu_main(void *arg)
 
 int vcpu_start(struct vcpu *v, struct err *e)
 {
-	char name[16];
-
 	if (pthread_create(&v->thread, NULL, vcpu_main, v))
 		return err_errno(e, "cannot start a thread for vCPU %u", v->cpu->index);
-	snprintf(name, sizeof(name), "vcpu%u", v->cpu->index);
-	pthread_setname_np(v->thread, name);
 	v->started = true;
 	return 0;
 }

@@ -8,6 +8,7 @@
  */
 #include "machine/vm.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -377,6 +378,7 @@ struct vm *vm_new(const struct vm_config *cfg, struct err *e)
 		return NULL;
 	}
 	vm->cfg = *cfg;
+	vm->tasks = open("/proc/self/task", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	vm->hold = cfg->paused;
 	atomic_store(&vm->sleep_until, CLOCK_NEVER);
 	vm_init_locks(vm);
@@ -390,6 +392,8 @@ void vm_free(struct vm *vm)
 {
 	if (!vm)
 		return;
+	if (vm->tasks >= 0)
+		close(vm->tasks);
 	pc_free(vm->pc);
 	block_pool_free(vm->disk_pool);
 	for (unsigned i = 0; i < VM_SERIAL_MAX; i++)
@@ -529,26 +533,55 @@ static void vm_io_loop(struct vm *vm, struct err *e)
 	}
 }
 
+/* From here on the process opens nothing any more. */
+static int vm_seal(struct vm *vm, struct err *e)
+{
+	if (vm->tasks >= 0)
+		close(vm->tasks);
+	vm->tasks = -1;
+	return vm->cfg.seal ? vm->cfg.seal(vm->cfg.seal_opaque, e) : 0;
+}
+
 static int vm_run_deterministic(struct vm *vm, struct err *e)
 {
+	if (vm_seal(vm, e)) {
+		vm_end(vm, VM_STATUS_FAILURE, "%s", e->text);
+		return VM_STATUS_FAILURE;
+	}
 	vm->began_ns = clock_ns(&vm->clock);
 	det_run(vm, e);
 	vm->run_ns = clock_ns(&vm->det.real);
 	return atomic_load(&vm->status);
 }
 
+/* They are held until the process is sealed. */
+static void start_vcpus(struct vm *vm, struct err *e)
+{
+	unsigned started = 0;
+	int ret = 0;
+
+	pthread_mutex_lock(&vm->park);
+	vm->hold++;
+	pthread_mutex_unlock(&vm->park);
+	for (; started < vm->nr_vcpus && !ret; started += !ret)
+		ret = vcpu_start(vm->vcpu[started], e);
+	pthread_mutex_lock(&vm->park);
+	while (vm->begun < started)
+		pthread_cond_wait(&vm->parked, &vm->park);
+	pthread_mutex_unlock(&vm->park);
+	if (ret || vm_seal(vm, e))
+		vm_end(vm, VM_STATUS_FAILURE, "%s", e->text);
+	vm_resume(vm);
+}
+
 int vm_run(struct vm *vm, struct err *e)
 {
-	int ret = 0;
 
 	if (vm->cfg.deterministic)
 		return vm_run_deterministic(vm, e);
 	vm->began_ns = clock_ns(&vm->clock);
 	prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS, 0, 0, 0); /* the vCPU threads inherit it */
-	for (unsigned i = 0; i < vm->nr_vcpus && !ret; i++)
-		ret = vcpu_start(vm->vcpu[i], e);
-	if (ret)
-		vm_end(vm, VM_STATUS_FAILURE, "%s", e->text);
+	start_vcpus(vm, e);
 	vm_io_loop(vm, e);
 	pthread_mutex_lock(&vm->park);
 	pthread_cond_broadcast(&vm->parked);

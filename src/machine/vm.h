@@ -83,6 +83,10 @@ struct vm_config {
 	u64 balloon_target;		/* bytes the guest is asked to give back */
 	bool loaded;			/* state comes from a snapshot: boot.kernel may be NULL, then a reset is the end */
 	bool no_reboot;
+	/* No guest instruction has run, and all threads are there: the process takes from itself what it has no more use for.
+	 * May be NULL. */
+	int (*seal)(void *opaque, struct err *e);
+	void *seal_opaque;
 	bool paused;			/* begin held; vm_resume() lets it go */
 	u64 timeout_ns;			/* 0: none */
 	struct chardev_keys keys;
@@ -156,6 +160,8 @@ struct vm {
 	bool crowded;			/* more vCPUs than CPUs of the host that may run them */
 	struct vcpu *vcpu[VM_CPUS_MAX];
 
+	int tasks;			/* /proc/self/task until all threads are there; then -1 */
+	unsigned begun;			/* vCPU threads that have opened what they need; vm->park */
 	pthread_mutex_t park;
 	pthread_cond_t parked;		/* a vCPU stopped running, or may again */
 	unsigned hold;			/* nobody may run while > 0 */

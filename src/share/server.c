@@ -138,6 +138,7 @@ void server_process(const struct server_begin *b)
 		s->ring = b->ring;
 		s->event = b->event;
 	}
+	child_end_with(b->socket);
 	ok = s && !begin(s, b->spec, &e);
 	if (child_say_ready(b->socket, &e, ok) || !ok)
 		_exit(1);

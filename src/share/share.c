@@ -312,7 +312,6 @@ void share_free(struct share *s)
 {
 	if (!s)
 		return;
-	child_reap(s->pid);
 	if (s->event >= 0) {
 		loop_unwatch(s->loop, s->event);
 		close(s->event);
@@ -321,6 +320,7 @@ void share_free(struct share *s)
 		loop_unwatch(s->loop, s->socket);
 		close(s->socket);
 	}
+	child_reap(s->pid);
 	if (s->ring)
 		munmap(s->ring, RING_BYTES);
 	free(s);

@@ -5,11 +5,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/newfile.h"
 #include "block/pool.h"
 #include "snap/machine.h"
 #include "snap/parts.h"
@@ -149,38 +148,46 @@ static int save_to(struct vm *vm, FILE *f, struct err *e)
 	return end_save(vm, &out, ret, e);
 }
 
-int snap_save(struct vm *vm, const char *path, struct err *e)
+static int can_save(const struct vm *vm, struct err *e)
 {
-	char temporary[4096];
-	struct stat st;
-	FILE *f;
-	int fd, ret;
-
 	if (vm->cfg.deterministic)
 		return err_set(e, "a run that is recorded or replayed cannot be saved");
 	if (vm->cfg.nr_shares)
 		return err_set(e,
 			       "a machine with --share cannot be saved: what its guest has open is known to the file "
 			       "server only");
-	if (!stat(path, &st) && !S_ISREG(st.st_mode))
-		return err_set(e, "'%.200s' is not a file to save to", path);
-	if ((size_t)snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >= sizeof(temporary))
-		return err_set(e, "the path '%.100s…' is too long", path);
-	fd = mkostemp(temporary, O_CLOEXEC);
-	f = fd < 0 ? NULL : fdopen(fd, "wb");
+	return 0;
+}
+
+int snap_save_fd(struct vm *vm, int fd, struct err *e)
+{
+	int own, ret;
+	FILE *f;
+
+	if (can_save(vm, e))
+		return -1;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	f = own < 0 ? NULL : fdopen(own, "wb");
 	if (!f) {
-		if (fd >= 0)
-			close(fd);
-		return err_errno(e, "cannot make a file beside '%.200s'", path);
+		if (own >= 0)
+			close(own);
+		return err_errno(e, "cannot write the snapshot");
 	}
 	ret = save_to(vm, f, e);
-	if (!ret && fsync(fd))
+	if (!ret && fsync(own) && errno != EINVAL) /* a pipe has nothing to wait for */
 		ret = err_errno(e, "cannot write the snapshot");
 	if (fclose(f) && !ret)
 		ret = err_errno(e, "cannot write the snapshot");
-	if (!ret && rename(temporary, path))
-		ret = err_errno(e, "cannot give the snapshot its name '%.200s'", path);
-	if (ret)
-		unlink(temporary);
 	return ret;
+}
+
+int snap_save(struct vm *vm, const char *path, struct err *e)
+{
+	struct newfile f;
+	int ret;
+
+	if (can_save(vm, e) || newfile_open(&f, path, e))
+		return -1;
+	ret = snap_save_fd(vm, f.fd, e);
+	return newfile_close(&f, !ret, e) ? -1 : ret;
 }

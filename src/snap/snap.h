@@ -14,6 +14,8 @@ struct snap;
  * on the disk), and lets it go on. Not from a vCPU's thread, and without the machine lock. On failure path is as it
  * was. */
 int snap_save(struct vm *vm, const char *path, struct err *e);
+/* The same into a file that is open already; it stays open. */
+int snap_save_fd(struct vm *vm, int fd, struct err *e);
 /* The same into an open file, of a machine that stands still; with the machine lock. */
 int snap_write(struct vm *vm, FILE *f, struct err *e);
 

@@ -48,7 +48,7 @@ offers() {
 if command -v bash >/dev/null; then
 	offers "stop stat" st
 	offers "--share --stats" run --s
-	offers "--no-share" run --no
+	offers "--no-sandbox --no-share" run --no
 	offers "-p" run -p
 	offers "--kernel" boot --k
 	offers "interp" run --engine i

@@ -139,24 +139,29 @@ static bool state_out(struct direct *d, struct mirror *m, bool syscall_stop, uns
 
 /* ---- mirrors ---------------------------------------------------------------------------------------------------- */
 
-/* The CPU of this host that has the number of the guest's: there, what shows numbers shows the same ones. False: it is
- * not ours, or another machine has claimed it; all of them at one CPU would be worse than what is gained. */
-static bool claim_cpu(struct direct *d)
+/* At birth, since a machine in its sandbox makes no sockets: the host's CPU of the number that Linux will have for this
+ * vCPU. Another machine may have claimed it; all of them at one CPU would be worse than what is gained. */
+static int claim_socket(unsigned cpu)
 {
 	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "doppel-direct-cpu-%u", cpu);
+	if (fd < 0 || !bind(fd, (struct sockaddr *)&name, sizeof(name)))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+/* The CPU of this host that has the number of the guest's: there, what shows numbers shows the same ones. False: it is
+ * not ours. */
+static bool has_cpu(const struct direct *d)
+{
 	unsigned cpu = d->c->tsc_aux & 0xfff; /* as Linux writes it, whose GDT the tier asks for */
 	cpu_set_t mine;
 
-	if (sched_getaffinity(0, sizeof(mine), &mine) || cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &mine))
-		return false;
-	d->cpu_claim = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "doppel-direct-cpu-%u", cpu);
-	if (d->cpu_claim >= 0 && !bind(d->cpu_claim, (struct sockaddr *)&name, sizeof(name)))
-		return true;
-	if (d->cpu_claim >= 0)
-		close(d->cpu_claim);
-	d->cpu_claim = -1;
-	return false;
+	return d->cpu_claim >= 0 && cpu == d->c->index && cpu < CPU_SETSIZE &&
+	       !sched_getaffinity(0, sizeof(mine), &mine) && CPU_ISSET(cpu, &mine);
 }
 
 static void pin_here(struct direct *d)
@@ -166,7 +171,7 @@ static void pin_here(struct direct *d)
 
 	if (d->cpu_pinned >= 0)
 		return;
-	d->cpu_pinned = claim_cpu(d) ? (int)(c->tsc_aux & 0xfff) : sched_getcpu();
+	d->cpu_pinned = has_cpu(d) ? (int)(c->tsc_aux & 0xfff) : sched_getcpu();
 	CPU_ZERO(&set);
 	CPU_SET(d->cpu_pinned, &set);
 	sched_setaffinity(0, sizeof(set), &set);
@@ -508,6 +513,7 @@ static int direct_attach(struct cpu *c, struct mem *m, struct err *e)
 		free(d);
 		return -1;
 	}
+	d->cpu_claim = claim_socket(c->index);
 	pthread_mutex_init(&d->lock, NULL);
 	tier_probe(d);
 	d->listener = (struct mem_listener){ .code_write = code_write,
@@ -580,6 +586,7 @@ static unsigned direct_audit(struct cpu *c)
 const struct engine_ops engine_direct = {
 	.name = "direct",
 	.uncounted = true,
+	.host = ENGINE_HOST_PROCESSES,
 	.on_request = "it has not been proven with whole systems yet",
 	.probe = direct_probe,
 	.attach = direct_attach,

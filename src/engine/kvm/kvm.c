@@ -185,6 +185,7 @@ static int limits(const struct engine_options *o, struct cpuid_limits *l, struct
 const struct engine_ops engine_kvm = {
 	.name = "kvm",
 	.timed = true,
+	.host = ENGINE_HOST_KVM,
 	.on_request =
 	    "it works here, but kernels with several CPUs are not proven to run under it yet: --engine kvm takes it",
 	.probe = kvm_probe,
