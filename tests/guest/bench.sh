@@ -18,9 +18,9 @@ import plot
 import suite
 
 cycles = json.load(open(sys.argv[1] + "/nano.json"))["nano"]["cycles"]
-rows = ("cpuid rdtsc call-return indirect-call self-modifying-store rep-movsb-4096 locked-add pushf-popf syscall-sysret "
-        "interrupt-iret page-fault divide-error pte-write-invlpg cr3-load in-64 out-80 cli-sti ipi-and-answer timer-late-median "
-        "timer-late-worst").split()
+rows = ("cpuid rdtsc call-return indirect-call self-modifying-store rep-movsb-4096 locked-add pushf-popf "
+        "syscall-sysret interrupt-iret page-fault divide-error pte-write-invlpg cr3-load cr3-load-pcid-flush "
+        "cr3-load-pcid-keep in-64 out-80 cli-sti ipi-and-answer timer-late-median timer-late-worst").split()
 for engine in "doppel interp", "doppel translate":
     missing = [r for r in rows if not cycles[engine].get(r, [0])[0] > 0]
     assert not missing, (engine, missing)
