@@ -252,6 +252,7 @@ int fs_setlk(struct fs *f, struct request *r)
 	const struct fuse_lk_in *in = fs_arg(r, sizeof(*in));
 	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
 	struct flock l;
+	int ret;
 
 	if (!f->spec->locks)
 		return -ENOSYS;
@@ -259,6 +260,17 @@ int fs_setlk(struct fs *f, struct request *r)
 		return h ? -EINVAL : -EBADF;
 	l = lock_of(&in->lk);
 	if (in->lk_flags & FUSE_LK_FLOCK)
-		return flock(h->fd, whole[in->lk.type] | LOCK_NB) ? -errno : 0;
-	return fcntl(h->fd, F_OFD_SETLK, &l) ? -errno : 0;
+		ret = flock(h->fd, whole[in->lk.type] | LOCK_NB) ? -errno : 0;
+	else
+		ret = fcntl(h->fd, F_OFD_SETLK, &l) ? -errno : 0;
+	f->later = r->h.opcode == FUSE_SETLKW && (ret == -EAGAIN || ret == -EACCES);
+	return ret;
+}
+
+int fs_interrupt(struct fs *f, struct request *r)
+{
+	const struct fuse_interrupt_in *in = fs_arg(r, sizeof(*in));
+
+	f->interrupted = in ? in->unique : 0;
+	return 0;
 }

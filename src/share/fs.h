@@ -86,6 +86,8 @@ struct fs {
 	u32 n_devices;
 	u64 flags; /* as INIT settled them */
 	bool begun;
+	bool later;	 /* the request under way waits for a lock */
+	u64 interrupted; /* a request that shall not wait any longer; 0: none */
 	u8 in[FS_REQUEST_MAX] __attribute__((aligned(8)));
 };
 
@@ -102,8 +104,13 @@ struct request {
 /* Bytes of the reply's data, or -errno. */
 typedef int fs_fn(struct fs *f, struct request *r);
 
-/* fuse.c. One request of `len` bytes at buf, the reply to the same place: its length; 0: none is wanted. */
+#define FS_LATER (~0u)
+
+/* fuse.c. One request of `len` bytes at buf, the reply to the same place: its length; 0: none is wanted; FS_LATER: it
+ * waits for a lock, is where it was, and wants to be asked again. */
 u32 fs_request(struct fs *f, u8 *buf, u32 len, u32 room);
+/* The same with an error for the answer, whatever it is. */
+u32 fs_refuse(u8 *buf, u32 len, u32 room, int error);
 /* Root and everything else. fd: the shared directory, O_PATH, which becomes its. */
 int fs_init(struct fs *f, const struct share_spec *spec, int fd, int proc);
 /* As before the first request. */
@@ -180,7 +187,7 @@ fs_fn fs_open, fs_read, fs_write, fs_release, fs_fsync, fs_fallocate, fs_lseek, 
     fs_flush;								  /* file.c */
 fs_fn fs_opendir, fs_readdir, fs_readdirplus, fs_releasedir, fs_fsyncdir; /* dir.c */
 fs_fn fs_setxattr, fs_getxattr, fs_listxattr, fs_removexattr;		  /* xattr.c */
-fs_fn fs_getlk, fs_setlk;
+fs_fn fs_getlk, fs_setlk, fs_interrupt;
 
 /* file.c */
 int file_reply_open(struct fs *f, struct request *r, struct node *n, int fd, const struct statx *st,

@@ -122,13 +122,6 @@ static int fs_batch_forget(struct fs *f, struct request *r)
 }
 
 /* What is under way is short. */
-static int fs_interrupt(struct fs *f, struct request *r)
-{
-	(void)f;
-	(void)r;
-	return 0;
-}
-
 /* ---- requests ------------------------------------------------------------------------------------------------------
  */
 
@@ -168,6 +161,7 @@ static const struct row {
 	[FUSE_FSYNCDIR] = { fs_fsyncdir, 0 },
 	[FUSE_GETLK] = { fs_getlk, 0 },
 	[FUSE_SETLK] = { fs_setlk, 0 },
+	[FUSE_SETLKW] = { fs_setlk, 0 },
 	[FUSE_CREATE] = { fs_create, WRITES },
 	[FUSE_INTERRUPT] = { fs_interrupt, SILENT },
 	[FUSE_DESTROY] = { fs_destroy, EARLY },
@@ -228,6 +222,19 @@ static int take(struct fs *f, struct request *r, const u8 *buf, u32 len)
 	return 0;
 }
 
+u32 fs_refuse(u8 *buf, u32 len, u32 room, int error)
+{
+	struct fuse_out_header o = { .len = sizeof(o), .error = error };
+	struct fuse_in_header h;
+
+	if (len < sizeof(h) || room < sizeof(o))
+		return 0;
+	memcpy(&h, buf, sizeof(h));
+	o.unique = h.unique;
+	memcpy(buf, &o, sizeof(o));
+	return sizeof(o);
+}
+
 u32 fs_request(struct fs *f, u8 *buf, u32 len, u32 room)
 {
 	struct fuse_out_header o = { 0 };
@@ -238,8 +245,11 @@ u32 fs_request(struct fs *f, u8 *buf, u32 len, u32 room)
 		return 0;
 	r.room = room > sizeof(o) ? room - (u32)sizeof(o) : 0;
 	ret = take(f, &r, buf, len);
+	f->later = false;
 	if (!ret)
 		ret = run(f, &r);
+	if (f->later)
+		return FS_LATER;
 	if (is_silent(&r) || room < sizeof(o))
 		return 0;
 	o.len = (u32)sizeof(o) + (u32)MAX(ret, 0);

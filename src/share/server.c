@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Requests are done one after the other, in the order in which they were posted; what was told before one is done
- * before it. It sleeps on the bell, and looks again after it has said that it will.
+ * before it. One that waits for a lock is put aside and asked again after every other one, and every few milliseconds,
+ * because others than this server's requests let locks go, too. It does not wait for ever: Linux's virtio-fs has no way
+ * to tell that a signal has ended the wait, and the process would be one that nothing can end. It sleeps on the bell,
+ * and looks again after it has said that it will.
  */
 #include "share/server.h"
 
@@ -8,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/child.h"
@@ -15,13 +19,31 @@
 #include "share/ring.h"
 
 #define FDS_MIN 64u
+#define WAITERS (SHARE_SLOTS / 2) /* the others are for what makes them go on */
+#define WAIT_LONGEST_NS 30000000000ull
+#define WAIT_STEP_NS 5000000u
+
+struct waiter {
+	u32 slot, len, room;
+	u64 unique, since_ns;
+};
 
 struct server {
 	struct fs fs;
 	struct ring *ring;
 	int event;
 	u32 posted_done, told_done;
+	struct waiter waiter[WAITERS];
+	u32 n_waiters;
 };
+
+static u64 now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (u64)t.tv_sec * 1000000000 + (u64)t.tv_nsec;
+}
 
 static void tell(struct server *s, const struct told *t)
 {
@@ -71,9 +93,24 @@ static void complete(struct server *s, struct ring_slot *r, u32 reply)
 		_exit(0);
 }
 
+/* Who waits first gets it first. */
+static void put_aside(struct server *s, u32 slot, u32 len, u32 room)
+{
+	u8 *buf = ring_buffer(s->ring, slot);
+	struct waiter w = { .slot = slot, .len = len, .room = room, .since_ns = now_ns() };
+	struct fuse_in_header h;
+
+	memcpy(&h, buf, sizeof(h));
+	w.unique = h.unique;
+	if (s->n_waiters < WAITERS)
+		s->waiter[s->n_waiters++] = w;
+	else
+		complete(s, &s->ring->slot[slot], fs_refuse(buf, len, room, -ENOLCK));
+}
+
 static bool serve_one(struct server *s)
 {
-	u32 slot, len, room;
+	u32 slot, len, room, reply;
 	struct ring_slot *r;
 
 	if (atomic_load(&s->ring->posted) == s->posted_done)
@@ -85,8 +122,40 @@ static bool serve_one(struct server *s)
 	r = &s->ring->slot[slot];
 	len = MIN(*(volatile u32 *)&r->len, RING_BUFFER);
 	room = MIN(*(volatile u32 *)&r->room, RING_BUFFER);
-	complete(s, r, fs_request(&s->fs, ring_buffer(s->ring, slot), len, room));
+	reply = fs_request(&s->fs, ring_buffer(s->ring, slot), len, room);
+	if (reply == FS_LATER)
+		put_aside(s, slot, len, room);
+	else
+		complete(s, r, reply);
 	return true;
+}
+
+/* True: it does not wait any more. */
+static bool retry(struct server *s, const struct waiter *w, u64 now)
+{
+	u8 *buf = ring_buffer(s->ring, w->slot);
+	u32 reply;
+
+	if ((w->unique && s->fs.interrupted == w->unique) || now - w->since_ns > WAIT_LONGEST_NS)
+		reply = fs_refuse(buf, w->len, w->room, -EINTR);
+	else
+		reply = fs_request(&s->fs, buf, w->len, w->room);
+	if (reply == FS_LATER)
+		return false;
+	complete(s, &s->ring->slot[w->slot], reply);
+	return true;
+}
+
+static void retry_all(struct server *s)
+{
+	u64 now = s->n_waiters ? now_ns() : 0;
+	u32 n = 0;
+
+	for (u32 i = 0; i < s->n_waiters; i++)
+		if (!retry(s, &s->waiter[i], now))
+			s->waiter[n++] = s->waiter[i];
+	s->n_waiters = n;
+	s->fs.interrupted = 0;
 }
 
 static void sleep_until_rung(struct server *s)
@@ -96,7 +165,7 @@ static void sleep_until_rung(struct server *s)
 
 	atomic_store(&r->asleep, 1);
 	if (atomic_load(&r->posted) == s->posted_done && atomic_load(&r->told) == s->told_done)
-		ring_wait(&r->bell, bell, 0);
+		ring_wait(&r->bell, bell, s->n_waiters ? WAIT_STEP_NS : 0);
 	atomic_store(&r->asleep, 0);
 }
 
@@ -142,7 +211,9 @@ void server_process(const struct server_begin *b)
 	ok = s && !begin(s, b->spec, &e);
 	if (child_say_ready(b->socket, &e, ok) || !ok)
 		_exit(1);
-	for (;;)
+	for (;;) {
 		if (!serve_one(s) && !hear(s))
 			sleep_until_rung(s);
+		retry_all(s);
+	}
 }

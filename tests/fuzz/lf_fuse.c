@@ -135,6 +135,8 @@ static void one(struct session *s)
 	h.len = at;
 	memcpy(s->buf, &h, sizeof(h));
 	len = fs_request(&s->fs, s->buf, at, next(s) & 1 ? 4096 : 200);
+	if (len == FS_LATER) /* a lock */
+		return;
 	if (len > 4096)
 		abort();
 	remember(s, h.opcode, len);

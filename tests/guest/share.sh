@@ -31,7 +31,7 @@ swapper=$!
 trap 'kill $swapper 2>/dev/null' EXIT
 timeout -k 5 300 "$DOPPEL" boot -q --engine "${ENGINE:-auto}" --kernel "$guest/share/vmlinuz" --initrd "$TMPDIR/initrd" \
 	--append "console=ttyS0 quiet" --timeout 250 --stats=json --memory 512M --cpus "${CPUS:-2}" \
-	--share "$TMPDIR/work:work" --share "$TMPDIR/plain:plain,cache=none" --share "$TMPDIR/lib,ro" --share "/:host,ro,cache=always" \
+	--share "$TMPDIR/work:work" --share "$TMPDIR/plain:plain,cache=none,locks" --share "$TMPDIR/lib,ro" --share "/:host,ro,cache=always" \
 	</dev/null >"$TMPDIR/console" 2>"$TMPDIR/stats"
 status=$?
 kill $swapper

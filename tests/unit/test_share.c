@@ -800,6 +800,110 @@ static void test_process(void **state)
 	loop_free(l);
 }
 
+/* ---- waiting for locks ----------------------------------------------------------------------------------------------
+ */
+
+struct line {
+	struct share *s;
+	struct loop *l;
+	u32 done; /* a bit a slot */
+};
+
+static void on_line(void *opaque, unsigned slot)
+{
+	((struct line *)opaque)->done |= 1u << slot;
+}
+
+static int send_off(struct line *w, u32 op, u64 unique, u64 node, const void *p, u32 n)
+{
+	struct fuse_in_header h = { .len = (u32)sizeof(h) + n, .opcode = op, .unique = unique, .nodeid = node };
+	int slot = share_take(w->s);
+	u8 *buf = share_buffer(w->s, (unsigned)slot);
+
+	memcpy(buf, &h, sizeof(h));
+	memcpy(buf + sizeof(h), p, n);
+	if (share_submit(w->s, (unsigned)slot, h.len, 4096))
+		w->done |= 1u << slot;
+	return slot;
+}
+
+/* The error of its reply; 1: none has come within ms. */
+static int outcome(struct line *w, int slot, int ms, void *data, size_t n)
+{
+	struct fuse_out_header o = { .error = 1 };
+
+	for (int i = 0; i < ms / 10 && !(w->done & 1u << slot); i++) {
+		loop_wait(w->l, 10000000);
+		loop_dispatch(w->l);
+	}
+	if (!(w->done & 1u << slot))
+		return 1;
+	w->done &= ~(1u << slot);
+	if (share_reply(w->s, (unsigned)slot))
+		memcpy(&o, share_buffer(w->s, (unsigned)slot), sizeof(o));
+	if (n)
+		memcpy(data, (u8 *)share_buffer(w->s, (unsigned)slot) + sizeof(o), n);
+	share_release(w->s, (unsigned)slot);
+	return o.error;
+}
+
+static int now(struct line *w, u32 op, u64 node, const void *p, u32 n)
+{
+	return outcome(w, send_off(w, op, 5, node, p, n), 5000, NULL, 0);
+}
+
+static void test_waiting_locks(void **state)
+{
+	struct world *w = *state;
+	struct fuse_init_in init = { .major = 7, .minor = 39 };
+	struct fuse_entry_out entry = { 0 };
+	struct fuse_open_in how = { .flags = O_RDWR };
+	struct fuse_open_out file[2] = { 0 };
+	struct fuse_lk_in lock = { .lk = { 0, 99, F_WRLCK, 1 } }, unlock = { .lk = { 0, 99, F_UNLCK, 1 } };
+	struct share_spec spec;
+	struct err e = { "" };
+	struct line l = { .l = loop_new(&e) };
+	int slot[17];
+
+	assert_int_equal(share_parse(&spec, w->dir, &e), 0);
+	spec.locks = true;
+	l.s = share_new(&spec, l.l, &e);
+	assert_non_null(l.s);
+	share_set_user(l.s, &(struct share_user){ on_line, &l });
+	assert_int_equal(now(&l, FUSE_INIT, 0, &init, sizeof(init)), 0);
+	host_write(w, "f", "x");
+	assert_int_equal(outcome(&l, send_off(&l, FUSE_LOOKUP, 1, 1, "f", 2), 5000, &entry, sizeof(entry)), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(outcome(&l, send_off(&l, FUSE_OPEN, 1, entry.nodeid, &how, sizeof(how)), 5000,
+					 &file[i], sizeof(file[i])),
+				 0);
+	lock.fh = unlock.fh = file[0].fh;
+	assert_int_equal(now(&l, FUSE_SETLKW, entry.nodeid, &lock, sizeof(lock)), 0);
+	lock.fh = file[1].fh;
+	assert_int_equal(now(&l, FUSE_SETLK, entry.nodeid, &lock, sizeof(lock)), -EAGAIN);
+	/* It waits, others do not, and it has it when it is free. */
+	slot[0] = send_off(&l, FUSE_SETLKW, 77, entry.nodeid, &lock, sizeof(lock));
+	assert_int_equal(outcome(&l, slot[0], 100, NULL, 0), 1);
+	assert_int_equal(now(&l, FUSE_SETLK, entry.nodeid, &unlock, sizeof(unlock)), 0);
+	assert_int_equal(outcome(&l, slot[0], 5000, NULL, 0), 0);
+	/* It is interrupted by its number. */
+	lock.fh = file[0].fh;
+	slot[0] = send_off(&l, FUSE_SETLKW, 78, entry.nodeid, &lock, sizeof(lock));
+	slot[1] = send_off(&l, FUSE_INTERRUPT, 79, 0, &(struct fuse_interrupt_in){ 78 }, 8);
+	assert_int_equal(outcome(&l, slot[0], 5000, NULL, 0), -EINTR);
+	outcome(&l, slot[1], 5000, NULL, 0);
+	/* Too many of them leave room for the one that lets go. */
+	for (int i = 0; i < 17; i++)
+		slot[i] = send_off(&l, FUSE_SETLKW, 100 + (u64)i, entry.nodeid, &lock, sizeof(lock));
+	assert_int_equal(outcome(&l, slot[16], 5000, NULL, 0), -ENOLCK);
+	unlock.fh = file[1].fh;
+	assert_int_equal(now(&l, FUSE_SETLK, entry.nodeid, &unlock, sizeof(unlock)), 0);
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(outcome(&l, slot[i], 5000, NULL, 0), 0);
+	share_free(l.s);
+	loop_free(l.l);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -807,6 +911,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_spec),
 		T(test_session),
+		T(test_waiting_locks),
 		T(test_numbers),
 		T(test_names),
 		T(test_links_stay_inside),
