@@ -8,13 +8,19 @@
 
 #define SYSRET_FLAGS 0x3c7fd7ull /* all that SYSRET loads: not RF, VM, reserved bits */
 
-exec_fn sys_mov_from_cr, sys_mov_to_cr, sys_clts, sys_lmsw, sys_smsw;			/* sys_cr.c */
-exec_fn sys_mov_from_dr, sys_mov_to_dr;							/* sys_dr.c */
-exec_fn sys_invlpg, sys_invpcid, sys_invd;						/* sys_tlb.c */
-exec_fn sys_syscall, sys_sysret, sys_sysenter, sys_sysexit;				/* sys_call.c */
-exec_fn sys_rdmsr, sys_wrmsr, sys_rdtsc, sys_rdtscp, sys_rdpid, sys_rdpmc, sys_rdrand, sys_rdseed, sys_cpuid; /* sys_reg.c */
+exec_fn sys_mov_from_cr, sys_mov_to_cr, sys_clts, sys_lmsw, sys_smsw; /* sys_cr.c */
+exec_fn sys_mov_from_dr, sys_mov_to_dr;				      /* sys_dr.c */
+exec_fn sys_invlpg, sys_invpcid, sys_invd;			      /* sys_tlb.c */
+exec_fn sys_syscall, sys_sysret, sys_sysenter, sys_sysexit;	      /* sys_call.c */
+exec_fn sys_rdmsr, sys_wrmsr, sys_rdtsc, sys_rdtscp, sys_rdpid, sys_rdpmc, sys_rdrand, sys_rdseed,
+    sys_cpuid;											    /* sys_reg.c */
 exec_fn sys_swapgs, sys_rdfsbase, sys_rdgsbase, sys_wrfsbase, sys_wrgsbase, sys_xgetbv, sys_xsetbv; /* sys_reg.c */
-exec_fn sys_hlt, sys_monitor, sys_mwait, sys_hypercall, sys_clac, sys_stac, sys_serialize; /* sys_misc.c */
+exec_fn sys_hlt, sys_monitor, sys_mwait, sys_hypercall, sys_clac, sys_stac, sys_serialize;	    /* sys_misc.c */
+
+/* sys_call.c: SYSCALL and SYSRET between 64-bit user code and a 64-bit kernel, without traps and tracing, past the
+ * general way: as OUT_END. False: nothing was done, and sys_syscall() or sys_sysret() decides. */
+bool sys_syscall_plain(struct cpu *c);
+bool sys_sysret_plain(struct cpu *c, const struct insn *i);
 
 /* Privileged instructions: #GP(0) unless CPL is 0. */
 static inline bool sys_user(const struct cpu *c)

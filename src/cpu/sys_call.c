@@ -37,6 +37,64 @@ static int enter_kernel(struct cpu *c, u64 flags)
 	return OUT_END;
 }
 
+/* ---- 64-bit user code and a 64-bit kernel, almost all there is ----------------------------------------------------
+ */
+
+/* Neither trapped nor traced: nothing but the registers that the instructions name. */
+static bool plain(const struct cpu *c)
+{
+	return c->d.long64 && (c->efer & EFER_SCE) && !c->trace && !(c->rflags & (FLAG_TF | FLAG_RF));
+}
+
+/* As set_flat() and cpu_update_mode(), where both sides are 64-bit code: of all that is derived only the level differs.
+ * AMD's SS takes the level alone when it leaves the kernel. */
+static void change_level(struct cpu *c, u16 cs, u16 ss, unsigned cpl)
+{
+	c->seg[SEG_CS] = (struct seg){ .sel = cs, .limit = 0xffffffff, .attr = ATTR_CODE64(cpl) };
+	if (!cpl || !cpu_is_amd(c))
+		c->seg[SEG_SS] = (struct seg){ .limit = 0xffffffff, .attr = ATTR_DATA32(cpl) };
+	else
+		c->seg[SEG_SS].attr |= SEG_DPL;
+	c->seg[SEG_SS].sel = ss;
+	c->d.cpl = (u8)cpl;
+	c->ops->mode_changed(c);
+}
+
+bool sys_syscall_plain(struct cpu *c)
+{
+	u64 flags = cpu_rflags(c);
+	u16 cs = (u16)(c->star >> 32) & 0xfffc;
+
+	if (unlikely(!plain(c)))
+		return false;
+	c->r[RCX] = c->r[R_RIP];
+	c->r[R11] = flags;
+	c->r[R_RIP] = c->lstar;
+	c->no_step = false;
+	cpu_set_rflags_raw(c, flags & ~c->sfmask);
+	change_level(c, cs, (u16)(cs + 8), 0);
+	counter_inc(c->counters, CNT_SYSCALLS);
+	return true;
+}
+
+bool sys_sysret_plain(struct cpu *c, const struct insn *i)
+{
+	u64 flags = c->r[R11] & SYSRET_FLAGS;
+	u16 base = (u16)(c->star >> 48);
+	u32 before = c->rflags;
+
+	if (unlikely(i->osz != 8 || c->d.cpl || !plain(c) || (flags & FLAG_TF) ||
+		     (!cpu_is_amd(c) && !cpu_canonical(c, c->r[RCX]))))
+		return false;
+	c->r[R_RIP] = c->r[RCX];
+	cpu_set_rflags_raw(c, flags);
+	change_level(c, (u16)((base + 16) | 3), (u16)((base + 8) | 3), 3);
+	event_flags_changed(c, before);
+	return true;
+}
+
+/* ---- in general ----------------------------------------------------------------------------------------------- */
+
 int sys_syscall(struct cpu *c, const struct insn *i)
 {
 	u64 flags = cpu_rflags(c) & ~(u64)FLAG_RF;
@@ -44,6 +102,8 @@ int sys_syscall(struct cpu *c, const struct insn *i)
 	bool from64 = c->d.long64, lma = c->d.lma;
 
 	(void)i;
+	if (sys_syscall_plain(c))
+		return OUT_END;
 	if (!syscall_enabled(c))
 		return cpu_ud(c);
 	set_flat(c, cs, (u16)(cs + 8), 0, lma);
@@ -71,6 +131,8 @@ int sys_sysret(struct cpu *c, const struct insn *i)
 	u32 before = c->rflags;
 	struct seg ss = c->seg[SEG_SS];
 
+	if (sys_sysret_plain(c, i))
+		return OUT_END;
 	if (!(c->efer & EFER_SCE) || (!from64 && !cpu_is_amd(c)))
 		return cpu_ud(c);
 	if (!c->d.pe || sys_user(c))

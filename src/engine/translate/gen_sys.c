@@ -63,7 +63,7 @@ static bool gen_ac(struct gen *g, bool set)
 	return true;
 }
 
-/* The library decides unless nothing at all waits: event_waiting(), and any request in the APIC. */
+/* The library decides unless nothing at all waits: what event_waiting() asks, but for any request in the APIC. */
 static bool gen_sti(struct gen *g)
 {
 	struct emit *e = &g->e;
