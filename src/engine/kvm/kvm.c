@@ -186,8 +186,6 @@ const struct engine_ops engine_kvm = {
 	.name = "kvm",
 	.timed = true,
 	.host = ENGINE_HOST_KVM,
-	.on_request =
-	    "it works here, but kernels with several CPUs are not proven to run under it yet: --engine kvm takes it",
 	.probe = kvm_probe,
 	.limits = limits,
 	.machine_new = machine_new,
