@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A debugger of a few packets, for machines without gdb: rsp PORT ELF [many]. Stops at guest_main and at the first case
- * by breakpoint, reads registers, steps, writes memory, and lets the guest go on. 0 if all answers were right. With
- * "many" it sets more breakpoints than hardware has registers for: QEMU's AMD-V does not load those when it enters a
- * guest.
+ * by breakpoint, reads and writes registers, steps, writes memory, interrupts it, and lets it go on. 0 if all answers
+ * were right. With "many" it sets more breakpoints than hardware has registers for: QEMU's AMD-V does not load those
+ * when it enters a guest.
  */
 #include <arpa/inet.h>
 #include <elf.h>
@@ -164,6 +164,48 @@ static void stop_at(int fd, uint64_t addr, unsigned more)
 		breakpoint(fd, false, 0x7000000 + k);
 }
 
+/* RCX, the third register: what the debugger writes is what it reads, also after a step. */
+static void write_register(int fd)
+{
+	char before[8192], buf[8192], rcx[17] = "";
+
+	ask(fd, before, sizeof(before), "g");
+	if (strlen(before) < 3 * 16)
+		fail("registers", before);
+	memcpy(rcx, before + 2 * 16, 16);
+	ask(fd, buf, sizeof(buf), "P2=8877665544332211");
+	want("register write", buf, "OK");
+	ask(fd, buf, sizeof(buf), "g");
+	want("register written", buf + 2 * 16, "8877665544332211");
+	ask(fd, buf, sizeof(buf), "P2=%s", rcx);
+	want("register write", buf, "OK");
+	ask(fd, buf, sizeof(buf), "g");
+	want("registers as before", buf, before);
+}
+
+/* The guest runs a jump to itself until it is interrupted. */
+static void interrupt(int fd)
+{
+	unsigned long long pc = rip(fd);
+	char code[8192], buf[8192];
+
+	ask(fd, code, sizeof(code), "m%llx,2", pc);
+	if (strlen(code) != 4)
+		fail("code", code);
+	ask(fd, buf, sizeof(buf), "M%llx,2:ebfe", pc);
+	want("code write", buf, "OK");
+	send_packet(fd, "c");
+	usleep(300000);
+	if (write(fd, "\003", 1) != 1)
+		fail("cannot interrupt", "");
+	receive(fd, buf, sizeof(buf));
+	want("interrupted", buf, "T02");
+	if (rip(fd) != pc)
+		fail("interrupted elsewhere", buf);
+	ask(fd, buf, sizeof(buf), "M%llx,2:%s", pc, code);
+	want("code write", buf, "OK");
+}
+
 int main(int argc, char **argv)
 {
 	unsigned more = argc == 4 ? 4 : 0;
@@ -190,7 +232,9 @@ int main(int argc, char **argv)
 	want("write", buf, "OK");
 	ask(fd, buf, sizeof(buf), "m%llx,2", (unsigned long long)spare);
 	want("read", buf, "3412");
+	write_register(fd);
 	stop_at(fd, symbol(elf, "kit_case"), more);
+	interrupt(fd);
 	send_packet(fd, "D");
 	receive(fd, buf, sizeof(buf));
 	want("detach", buf, "OK");
