@@ -5,7 +5,7 @@
  *	0xc0000		RAM behind the option ROMs' and the BIOS's addresses: doppel's tables lie here; with firmware
  *			what the PAM registers say (shadow.h)
  *	0x100000	RAM to at most 3 GiB
- *	0xfec00000	I/O APIC, 0xfee00000 local APICs; firmware's ROM ends at 4 GiB
+ *	0xfec00000	I/O APIC, 0xfee00000 local APICs; firmware's ROM, or pcreset.c's page, ends at 4 GiB
  *	0x100000000	the rest of the RAM
  *
  * Interrupt lines 0 to 15 reach the 8259 pair and the I/O APIC alike (line 0 at its pin 2), 16 to 23 the I/O APIC only.
@@ -35,6 +35,7 @@
 #include "dev/testdev.h"
 #include "machine/acpi.h"
 #include "machine/pcfirmware.h"
+#include "machine/pcreset.h"
 #include "machine/shadow.h"
 
 #define LINES 24
@@ -136,7 +137,7 @@ static int pc_add_memory(struct pc *pc, struct err *e)
 		if ((pc->ram_low > MIB_1 && mem_add_ram(m, MIB_1, pc->ram_low - MIB_1, e)) ||
 		    shadow_init(&pc->shadow, m, pc->cfg.rom, pc->cfg.rom_size, e))
 			return -1;
-	} else if (mem_add_ram(m, SHADOW, pc->ram_low - SHADOW, e)) {
+	} else if (mem_add_ram(m, SHADOW, pc->ram_low - SHADOW, e) || pc_add_reset_rom(m, e)) {
 		return -1;
 	}
 	return pc->ram_high ? mem_add_ram(m, GIB_4, pc->ram_high, e) : 0;
