@@ -135,7 +135,7 @@ static void try_call(struct mirror *m, u64 nr, u64 first)
 	r.rdi = first;
 	assert_int_equal(ptrace(PTRACE_SETREGS, m->tid, NULL, &r), 0);
 	assert_int_equal(ptrace(PTRACE_CONT, m->tid, NULL, NULL), 0);
-	status = mirror_wait(m->tid);
+	status = mirror_wait(m, m->tid);
 	assert_true(status >= 0);
 	/* Filters do not see uretprobe and uprobe, which do nothing but for code that the kernel itself has placed. */
 	if (nr != NR_URETPROBE && nr != NR_UPROBE)

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "cpu/segment.h"
 #include "engine/interp/interp.h"
+#include "engine/translate/opts.h"
 #include "mem/frame.h"
 
 #define NT_X86_XSTATE 0x202 /* <elf.h> */
@@ -200,7 +201,7 @@ static bool mirror_ready(struct direct *d, struct mirror *m)
 /* The mirror of the address space in force; NULL: there is none to be had. */
 static struct mirror *mirror_of(struct direct *d)
 {
-	u64 root = d->c->cr3 & 0x000ffffffffff000ull;
+	u64 root = d->c->cr3 & ROOT_MASK;
 	struct mirror *m = d->mirror, *oldest = m;
 
 	for (; m < d->mirror + MIRRORS; m++) {
@@ -225,7 +226,9 @@ static struct mirror *mirror_of(struct direct *d)
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
-enum stop { STOP_GUEST, STOP_AGAIN, STOP_LOST };
+/* What the guest did; nothing that anybody has to know; the mirror is gone, before it was entered, with its registers
+ * saved, or without. */
+enum stop { STOP_GUEST, STOP_AGAIN, STOP_NOT_IN, STOP_DIED, STOP_LOST };
 
 static unsigned pressing(const struct interp *in)
 {
@@ -255,9 +258,25 @@ static unsigned trap_length(struct direct *d, struct mirror *m, const siginfo_t 
 	return last == 0xcc ? 1 : first == 0xcd && last == 3 ? 2 : 0;
 }
 
+/* Whoever is killed stops once more before it is gone (PTRACE_O_TRACEEXIT), with its registers as they were. */
+static bool dying(int status)
+{
+	return status >= 0 && status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8);
+}
+
 static enum stop leave(struct direct *d, struct mirror *m, bool syscall_stop, unsigned back)
 {
-	return state_out(d, m, syscall_stop, back) ? STOP_GUEST : STOP_LOST;
+	if (state_out(d, m, syscall_stop, back))
+		return STOP_GUEST;
+	return dying(mirror_wait(m, m->tid)) && state_out(d, m, syscall_stop, back) ? STOP_DIED : STOP_LOST;
+}
+
+/* It was killed anywhere, perhaps on the way into a system call. */
+static enum stop on_death(struct direct *d, struct mirror *m)
+{
+	bool in_call = ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, orig_rax), NULL) != -1;
+
+	return state_out(d, m, in_call, in_call ? 2 : 0) ? STOP_DIED : STOP_LOST;
 }
 
 /* A fault puts RF into the flags that it saves (SDM 3A 6.8.3); the trap of INT 4, which looks like #GP, does not. */
@@ -271,9 +290,14 @@ static enum stop on_fault(struct direct *d, struct mirror *m, const siginfo_t *s
 {
 	u64 rip = (u64)ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, rip), NULL);
 
-	if (si->si_signo == SIGSEGV && (si->si_code == SEGV_MAPERR || si->si_code == SEGV_ACCERR) &&
-	    pages_fault(d, m, (u64)(uintptr_t)si->si_addr, rip))
-		return STOP_AGAIN;
+	if (si->si_signo == SIGSEGV && (si->si_code == SEGV_MAPERR || si->si_code == SEGV_ACCERR)) {
+		u64 start = clock_host_ns();
+		bool done = pages_fault(d, m, (u64)(uintptr_t)si->si_addr, rip);
+
+		d->fault_ns += clock_host_ns() - start;
+		if (done)
+			return STOP_AGAIN;
+	}
 	counter_inc(d->c->counters, CNT_DIRECT_FAULTS);
 	return leave(d, m, false, is_trap(m, si) ? trap_length(d, m, si) : 0);
 }
@@ -309,6 +333,8 @@ static enum stop on_stop(struct direct *d, struct mirror *m, struct interp *in, 
 
 	if (status < 0)
 		return STOP_LOST;
+	if (dying(status))
+		return on_death(d, m);
 	if (WSTOPSIG(status) == SYSCALL_STOP) {
 		counter_inc(d->c->counters, CNT_DIRECT_SYSCALLS);
 		return leave(d, m, true, 2);
@@ -336,10 +362,12 @@ static enum stop on_stop(struct direct *d, struct mirror *m, struct interp *in, 
 /* The mirror runs until something of the guest's stops it. */
 static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
 {
+	bool first = true;
 	enum stop s;
+	int status;
 
 	if (!state_in(d, m))
-		return STOP_LOST;
+		return STOP_NOT_IN;
 	atomic_store(&d->inside_group, m->pid);
 	atomic_store(&d->inside, m->tid);
 	if (pressing(in)) {
@@ -350,10 +378,13 @@ static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
 	}
 	do {
 		if (ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL)) {
-			s = STOP_LOST;
+			s = leave(d, m, false, 0); /* as it went in, or as the last fault left it */
 			break;
 		}
-		s = on_stop(d, m, in, mirror_wait(m->tid));
+		status = mirror_wait(m, m->tid);
+		s = status < 0 && first ? STOP_NOT_IN
+					: on_stop(d, m, in, status); /* it was dying before: nothing ran */
+		first = false;
 		if (s == STOP_AGAIN && (pressing(in) || atomic_load(&d->drop_some)))
 			s = leave(d, m, false, 0);
 	} while (s == STOP_AGAIN);
@@ -364,7 +395,7 @@ static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
 /* Its registers died with it, and guest code has run since they were put in. */
 static bool lost(struct direct *d, struct mirror *m)
 {
-	log_msg(LOG_WARN, "direct: the process that ran guest code has died");
+	log_msg(LOG_WARN, "direct: the process that ran guest code has died, and the guest's registers with it");
 	mirror_stop(m);
 	pages_clear(d, m);
 	d->failed = true;
@@ -402,6 +433,34 @@ static void drop_all(struct direct *d)
 	interrupt(d);
 }
 
+/* Its space is for translate from now on; nothing of the guest's is lost. */
+static bool died(struct direct *d, struct mirror *m)
+{
+	log_msg(LOG_INFO, "direct: a process that ran guest code was killed");
+	counter_inc(d->c->counters, CNT_DIRECT_DIED);
+	mirror_stop(m);
+	pages_clear(d, m);
+	promote_forget(d);
+	return true;
+}
+
+/* Is there anything to be done natively? */
+static bool wanted(struct direct *d, struct interp *in)
+{
+	if (d->c->icount >= in->native_look) {
+		promote_look(d);
+		in->native_look = promote_next_look(d);
+	}
+	if (d->off || d->c->d.cpl != 3)
+		return false;
+	if (promote_hot(d)) {
+		in->native_cold = ~0ull;
+		return true;
+	}
+	in->native_cold = d->c->cr3;
+	return false;
+}
+
 static bool direct_native(struct interp *in)
 {
 	struct direct *d = of(in);
@@ -410,7 +469,7 @@ static bool direct_native(struct interp *in)
 	enum stop s;
 	u64 start, ns;
 
-	if (d->off)
+	if (!wanted(d, in))
 		return false;
 	if (!tier_ok(d)) {
 		counter_inc(c->counters, CNT_DIRECT_UNFIT);
@@ -423,10 +482,19 @@ static bool direct_native(struct interp *in)
 	}
 	if (!m || c->icount < m->hold_until || !pages_sync(d, m))
 		return false;
+	if (m->replaced) {
+		m->replaced = false;
+		if (!d->always) {
+			counter_inc(c->counters, CNT_DIRECT_REPLACED);
+			promote_forget(d);
+			return false;
+		}
+	}
 	if (pages_refused(m, c->r[R_RIP])) {
 		counter_inc(c->counters, CNT_DIRECT_ASIDE);
 		return false;
 	}
+	d->fault_ns = 0;
 	start = clock_host_ns();
 	s = stay(d, m, in);
 	counter_inc(c->counters, CNT_DIRECT_ENTRIES);
@@ -435,6 +503,9 @@ static bool direct_native(struct interp *in)
 	interp_count_unretired(in);
 	if (s == STOP_LOST)
 		return lost(d, m);
+	if (s == STOP_DIED || s == STOP_NOT_IN)
+		return died(d, m);
+	promote_stayed(d, m, ns, d->fault_ns);
 	hold_off(d, m, ns);
 	return pressing(in);
 }
@@ -522,7 +593,9 @@ static int direct_attach(struct cpu *c, struct mem *m, struct err *e)
 					     .dirty_log = dirty_log,
 					     .opaque = d };
 	mem_add_listener(m, &d->listener);
+	d->always = c->engine_options && !(c->engine_options->opts & BIT(OPT_PROMOTE));
 	in = c->engine;
+	in->native_cold = ~0ull;
 	in->native_opaque = d;
 	in->native = direct_native;
 	return 0;
@@ -551,8 +624,10 @@ static void direct_detach(struct cpu *c)
 static enum engine_exit direct_run(struct cpu *c, u64 budget)
 {
 	struct direct *d = of(c->engine);
-	enum engine_exit why = engine_translate.run(c, budget);
+	enum engine_exit why;
 
+	d->look_ns = clock_host_ns();
+	why = engine_translate.run(c, budget);
 	return unlikely(d->failed) ? EXIT_FATAL : why;
 }
 

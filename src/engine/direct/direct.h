@@ -78,7 +78,22 @@ struct mirror {
 	struct user_regs_struct regs;
 	_Alignas(64) u8 xstate[XSTATE_MAX]; /* as the thread has it */
 	bool xstate_known;
+	unsigned stays; /* since cpu_ns was read, */
+	u64 stays_ns;	/* how long they were */
+	u64 faults_ns;	/* and their faults */
+	u64 cpu_ns;
+	bool replaced; /* its pages were found to be another process's: promote_forget() */
 };
+
+/* An address space, natively run or not (promote.c). */
+struct space {
+	u64 root;
+	s64 credit;
+	bool hot;
+	u8 demotions;
+};
+#define SPACES 512
+#define ROOT_MASK 0x000ffffffffff000ull
 
 /* Where the host keeps what XSAVE saves. */
 struct xlayout {
@@ -98,17 +113,22 @@ struct direct {
 	u64 entries;
 	int exec_fd; /* the program a mirror starts as */
 	bool fsgsbase;
-	bool failed;	      /* a mirror died with the guest in it */
-	bool off;	      /* mirrors cannot be made here */
-	u64 gdt_seen[16];     /* compared and found equal to what the host shows */
-	u8 host_access[16];   /* by entry: access byte of what user mode sees in the host's GDT */
-	u8 host_flags[16];    /* bits 52..55 */
-	u32 host_limit[16];   /* in bytes, of the CPU that the vCPU is pinned to */
-	u32 host_aux;	      /* that CPU's TSC_AUX */
-	unsigned host_vouch;  /* VOUCH_* that are the host's alone to say */
-	unsigned vouched;     /* what the frames in mirrors were scanned for */
-	bool limits_equal;    /* of all visible segments in gdt_seen[] */
-	_Atomic pid_t inside; /* the thread that runs now, of `inside_group` */
+	bool failed; /* a mirror died with the guest in it, and its registers with it */
+	bool always; /* every space is hot */
+	struct space space[SPACES];
+	u64 look_ns, look_root, look_entries; /* at the last look */
+	u64 shortest_ns;		      /* of all stays */
+	u64 fault_ns;			      /* of this stay, in faults that mapped something */
+	bool off;			      /* mirrors cannot be made here */
+	u64 gdt_seen[16];		      /* compared and found equal to what the host shows */
+	u8 host_access[16];		      /* by entry: access byte of what user mode sees in the host's GDT */
+	u8 host_flags[16];		      /* bits 52..55 */
+	u32 host_limit[16];		      /* in bytes, of the CPU that the vCPU is pinned to */
+	u32 host_aux;			      /* that CPU's TSC_AUX */
+	unsigned host_vouch;		      /* VOUCH_* that are the host's alone to say */
+	unsigned vouched;		      /* what the frames in mirrors were scanned for */
+	bool limits_equal;		      /* of all visible segments in gdt_seen[] */
+	_Atomic pid_t inside;		      /* the thread that runs now, of `inside_group` */
 	_Atomic pid_t inside_group;
 	int cpu_pinned, cpu_claim; /* -1; a socket whose name says that the CPU is taken */
 
@@ -152,6 +172,16 @@ unsigned tier_vouched(const struct direct *d);
 /* May the vCPU's present state run natively? */
 bool tier_ok(struct direct *d);
 
+/* ---- promote.c: all of the address space in force ---- */
+bool promote_hot(struct direct *d);
+/* `translate` has run until promote_next_look(), an instruction count. */
+void promote_look(struct direct *d);
+u64 promote_next_look(const struct direct *d);
+/* A stay in its mirror took ns by the clock, and fault_ns of that were faults. */
+void promote_stayed(struct direct *d, struct mirror *m, u64 ns, u64 fault_ns);
+/* It is a new one at the same place, or lost its mirror. */
+void promote_forget(struct direct *d);
+
 /* ---- xstate.c ---- */
 bool xstate_layout(struct xlayout *x);
 void xstate_from(const struct xlayout *x, u8 *area, const struct cpu *c);
@@ -164,9 +194,11 @@ void mirror_stop(struct mirror *m);
 int mirror_request(struct mirror *m, s64 nr, u64 a, u64 b, u64 c, u64 prot, u64 flags, u64 f);
 /* 0, or -1: one failed, or the process is gone. */
 int mirror_flush(struct mirror *m);
-/* Waits for the thread; its status, or -1 when it is gone. */
-int mirror_wait(pid_t tid);
+/* Waits for one of the threads; its status, or -1 when it, or the process, is going or gone. */
+int mirror_wait(const struct mirror *m, pid_t who);
 void mirror_pin(struct mirror *m, int cpu);
+/* CPU time that its threads have used; 0: not known. */
+u64 mirror_cpu_ns(const struct mirror *m);
 /* The base that SGDT gives in user mode here; 0: it is not given. */
 u64 mirror_host_sgdt(void);
 

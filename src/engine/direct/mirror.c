@@ -22,18 +22,32 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mem/frame.h"
 
 enum { REQUESTS_FD = 4, EXEC_FD = 5, HIGH_FD = 100 };
 
-int mirror_wait(pid_t tid)
+/* While the process is made: each of its threads by itself. */
+static int wait_for(pid_t tid)
 {
 	int status;
 
 	while (waitpid(tid, &status, __WALL) != tid)
 		if (errno != EINTR)
+			return -1;
+	return WIFSTOPPED(status) ? status : -1;
+}
+
+int mirror_wait(const struct mirror *m, pid_t who)
+{
+	pid_t got;
+	int status;
+
+	/* Of a process that is killed, the mapper does not end before the other has, which stops for us first. */
+	while ((got = waitpid(-m->pid, &status, __WALL)) != who)
+		if ((got < 0 && errno != EINTR) || got == m->tid)
 			return -1;
 	return WIFSTOPPED(status) ? status : -1;
 }
@@ -58,7 +72,7 @@ static void child(int ram, int requests, int program)
 	char *const nothing[] = { NULL };
 
 	child_descriptors(ram, requests, program);
-	if (setrlimit(RLIMIT_CORE, &none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	if (setrlimit(RLIMIT_CORE, &none) || setpgid(0, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
 	    ptrace(PTRACE_TRACEME, 0, NULL, NULL))
 		_exit(2);
 	syscall(SYS_execveat, EXEC_FD, "", nothing, nothing, AT_EMPTY_PATH);
@@ -124,7 +138,7 @@ static bool remote(pid_t tid, s64 nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, 
 	r.r10 = d;
 	r.r8 = e;
 	r.r9 = f;
-	if (ptrace(PTRACE_SETREGS, tid, NULL, &r) || ptrace(PTRACE_CONT, tid, NULL, NULL) || mirror_wait(tid) < 0 ||
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &r) || ptrace(PTRACE_CONT, tid, NULL, NULL) || wait_for(tid) < 0 ||
 	    ptrace(PTRACE_GETREGS, tid, NULL, &r))
 		return false;
 	if (result)
@@ -133,15 +147,15 @@ static bool remote(pid_t tid, s64 nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f, 
 }
 
 /* Everything but the stub and the requests goes: the stack, the vDSO. */
-static bool clear_space(pid_t pid)
+static bool clear_space(const struct mirror *m)
 {
 	const u64 end = REQUESTS_BASE + REQUESTS_SIZE;
 
-	return remote(pid, SYS_mmap, REQUESTS_BASE, REQUESTS_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, REQUESTS_FD, 0,
+	return remote(m->pid, SYS_mmap, REQUESTS_BASE, REQUESTS_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, REQUESTS_FD, 0,
 		      NULL) &&
-	       remote(pid, SYS_munmap, 0, STUB_BASE, 0, 0, 0, 0, NULL) &&
-	       remote(pid, SYS_munmap, end, USER_END - end, 0, 0, 0, 0, NULL) &&
-	       remote(pid, SYS_close, REQUESTS_FD, 0, 0, 0, 0, 0, NULL);
+	       remote(m->pid, SYS_munmap, 0, STUB_BASE, 0, 0, 0, 0, NULL) &&
+	       remote(m->pid, SYS_munmap, end, USER_END - end, 0, 0, 0, 0, NULL) &&
+	       remote(m->pid, SYS_close, REQUESTS_FD, 0, 0, 0, 0, 0, NULL);
 }
 
 /* The second wall: whatever gets past PTRACE_SYSEMU (the vsyscall page does) is not carried out. */
@@ -169,12 +183,12 @@ static bool make_runner(struct mirror *m)
 	r.rdi = flags;
 	r.rsi = r.rdx = r.r10 = r.r8 = 0;
 	if (ptrace(PTRACE_SETREGS, m->pid, NULL, &r) || ptrace(PTRACE_CONT, m->pid, NULL, NULL) ||
-	    mirror_wait(m->pid) >> 8 != (SIGTRAP | PTRACE_EVENT_CLONE << 8) ||
+	    wait_for(m->pid) >> 8 != (SIGTRAP | PTRACE_EVENT_CLONE << 8) ||
 	    ptrace(PTRACE_GETEVENTMSG, m->pid, NULL, &tid))
 		return false;
 	m->tid = (pid_t)tid;
 	/* to the breakpoint behind the call; the new thread's first stop */
-	return !ptrace(PTRACE_CONT, m->pid, NULL, NULL) && mirror_wait(m->pid) >= 0 && mirror_wait(m->tid) >= 0;
+	return !ptrace(PTRACE_CONT, m->pid, NULL, NULL) && wait_for(m->pid) >= 0 && wait_for(m->tid) >= 0;
 }
 
 /* A host that can, makes CPUID trap there. */
@@ -193,10 +207,12 @@ static bool raise_up(struct direct *d, struct mirror *m)
 
 	ok = !ptrace(PTRACE_SETOPTIONS, m->pid, NULL,
 		     PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE) &&
-	     !ptrace(PTRACE_SETSIGMASK, m->pid, (void *)sizeof(no_signals), &no_signals) && clear_space(m->pid) &&
+	     !ptrace(PTRACE_SETSIGMASK, m->pid, (void *)sizeof(no_signals), &no_signals) && clear_space(m) &&
 	     make_runner(m);
 	if (ok)
 		make_cpuid_trap(d, m);
+	ok = ok &&
+	     !ptrace(PTRACE_SETOPTIONS, m->tid, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT);
 	return ok && confine(m);
 }
 
@@ -214,7 +230,7 @@ int mirror_start(struct direct *d, struct mirror *m, struct err *e)
 	if (m->pid < 0)
 		goto fail;
 	m->alive = true;
-	if (mirror_wait(m->pid) < 0 || !raise_up(d, m)) {
+	if (wait_for(m->pid) < 0 || !raise_up(d, m)) {
 		err_set(e, "a process for guest code could not be made ready (ptrace, exec from memory or seccomp is "
 			   "not allowed)");
 		goto fail_said;
@@ -230,17 +246,23 @@ fail_said:
 	return -1;
 }
 
-void mirror_stop(struct mirror *m)
+/* Killed: it stops once more on its way (PTRACE_O_TRACEEXIT). */
+static void bury(pid_t tid)
 {
 	int status;
 
+	ptrace(PTRACE_CONT, tid, NULL, NULL); /* if that has been seen */
+	while (waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status))
+		ptrace(PTRACE_CONT, tid, NULL, NULL);
+}
+
+void mirror_stop(struct mirror *m)
+{
 	if (m->alive) {
 		kill(m->pid, SIGKILL);
 		if (m->tid)
-			while (waitpid(m->tid, &status, __WALL) == m->tid && WIFSTOPPED(status))
-				;
-		while (waitpid(m->pid, &status, __WALL) == m->pid && WIFSTOPPED(status))
-			;
+			bury(m->tid);
+		bury(m->pid);
 	}
 	if (m->requests && m->requests != MAP_FAILED)
 		munmap(m->requests, REQUESTS_SIZE);
@@ -259,6 +281,16 @@ void mirror_pin(struct mirror *m, int cpu)
 	sched_setaffinity(m->tid, sizeof(set), &set);
 }
 
+u64 mirror_cpu_ns(const struct mirror *m)
+{
+	struct timespec t;
+
+	/* clock_getcpuclockid(3) without its check */
+	if (clock_gettime((clockid_t)(~(unsigned)m->pid << 3 | 2), &t))
+		return 0;
+	return (u64)t.tv_sec * 1000000000 + (u64)t.tv_nsec;
+}
+
 /* ---- the mapper ------------------------------------------------------------------------------------------------- */
 
 int mirror_flush(struct mirror *m)
@@ -275,7 +307,7 @@ int mirror_flush(struct mirror *m)
 	r.r12 = REQUESTS_BASE;
 	r.orig_rax = ~0ull;
 	if (ptrace(PTRACE_SETREGS, m->pid, NULL, &r) || ptrace(PTRACE_CONT, m->pid, NULL, NULL) ||
-	    mirror_wait(m->pid) < 0)
+	    mirror_wait(m, m->pid) < 0)
 		return -1;
 	errno = 0;
 	return (u64)ptrace(PTRACE_PEEKUSER, m->pid, offsetof(struct user_regs_struct, rip), NULL) == stub_done() ? 0

@@ -510,10 +510,16 @@ static int group_check(struct direct *d, struct mirror *m, struct group *g, u64 
 
 static int check_all(struct direct *d, struct mirror *m)
 {
+	unsigned before = 0, after = 0;
+
 	counter_inc(d->c->counters, CNT_DIRECT_CHECKS);
-	for (struct group *g = m->groups; g; g = g->next)
+	for (struct group *g = m->groups; g; g = g->next) {
+		before += g->n;
 		if (group_check(d, m, g, path_of(d, m->root, g->lin)))
 			return -1;
+		after += g->n;
+	}
+	m->replaced = after < before / 4; /* so much no process unmaps between two stays */
 	return 0;
 }
 

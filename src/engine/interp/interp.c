@@ -20,8 +20,7 @@
 
 /* Attention bits that stay up while they cannot be delivered; looked at again after whatever may change that. */
 #define ATT_LEVELS (ATT_EXTINT | ATT_NMI | ATT_NMI2)
-#define NATIVE_SLICE 20000 /* instructions of user mode until interp.native is asked again */
-#define LEVEL_CHECK 0xfff  /* ... and each time so many instructions have gone by */
+#define LEVEL_CHECK 0xfff /* ... and each time so many instructions have gone by */
 
 static void report_unimplemented(struct cpu *c, const struct insn *i)
 {
@@ -284,10 +283,10 @@ static void run_some(struct interp *in)
 			return;
 		}
 	}
-	if (unlikely(in->native) && c->d.cpl == 3) {
-		if (in->native(in))
+	if (unlikely(in->native)) {
+		if ((interp_native(in) || c->icount >= in->native_look) && in->native(in))
 			return;
-		stop = MIN(stop, c->icount + NATIVE_SLICE);
+		stop = MIN(stop, in->native_look);
 	}
 	if (!must_step(c))
 		out = run_blocks(in, stop, c->wishes);

@@ -92,12 +92,15 @@ struct interp {
 	struct mem *mem;
 	struct cpu *cpu;
 	const struct interp_hooks *hooks; /* or NULL */
-	/* Runs user mode's next instructions, all it can, in another way; true: look at everything again, false: nothing
-	 * more can be done so, and a slice of them is this engine's. NULL: there is no such way. */
+	/* Runs user mode's next instructions, all it can, in another way; true: look at everything again, false:
+	 * nothing more can be done so, and a slice of them is this engine's. NULL: there is no such way. */
 	bool (*native)(struct interp *in);
 	void *native_opaque;
-	const void *no_code;		  /* block.code of what is not translated */
-	struct block *nowhere;		  /* what a link leads to that leads nowhere: the address of no frame */
+	u64 native_cold; /* the value of CR3 with which it has nothing to do, ~0: none; not asked behind each change to
+			    user mode */
+	u64 native_look; /* ... but in any case from this instruction count on, in kernel mode, too */
+	const void *no_code;   /* block.code of what is not translated */
+	struct block *nowhere; /* what a link leads to that leads nowhere: the address of no frame */
 	struct block *hash[BLOCK_HASH];
 	struct frame *frames[FRAME_HASH];
 	struct block *recent[RECENT]; /* a front to hash[]: by gpa, may be dead */
@@ -149,8 +152,8 @@ void blocks_drain(struct interp *in);
 /* build.c: decoding. OUT_FAULT as mmu_fetch_page(); *b is NULL when the page cannot hold blocks. */
 int build_find(struct interp *in, u64 lin, struct block **b);
 
-/* The block at gpa, in a frame that holds blocks, for the mode in force; NULL if it would be a new one and there is no room
- * without emptying the cache. */
+/* The block at gpa, in a frame that holds blocks, for the mode in force; NULL if it would be a new one and there is no
+ * room without emptying the cache. */
 struct block *build_behind(struct interp *in, u64 gpa);
 
 /* step.c: one instruction with every check there is. Returns an outcome; OUT_FAULT is already delivered. */
@@ -178,6 +181,12 @@ void interp_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa);
 
 /* As engine_ops.audit. (audit.c) */
 unsigned interp_audit(struct cpu *c);
+
+/* Is interp.native to be asked now, behind a change to user mode? */
+static inline bool interp_native(const struct interp *in)
+{
+	return unlikely(in->native) && in->cpu->d.cpl == 3 && in->cpu->cr3 != in->native_cold;
+}
 
 /* The linear address of the instruction at r[R_RIP]. */
 static inline u64 interp_pc(const struct cpu *c)

@@ -14,7 +14,7 @@ static struct left go(struct translate *t, struct cpu *c, u64 at)
 	const struct jump *j = &t->jumps[jump_slot(lin)];
 
 	c->icount += (at & 63) + 1;
-	if (unlikely(t->in.native && c->d.cpl == 3))
+	if (interp_native(&t->in))
 		return (struct left){ LEAVE_NEXT, 0 };
 	if (unlikely(j->tag != (lin ^ ((const struct mmu_hot *)c->mmu)->salt)))
 		return (struct left){ LEAVE_NEXT, 0 };

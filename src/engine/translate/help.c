@@ -50,7 +50,7 @@ static const void *go_on(struct translate *t, struct cpu *c)
 	/* an exact budget counts what does not retire, and stop does not */
 	if (!opt(t, OPT_CROSS) || (t->in.icount_end != NO_BUDGET && !t->about) || !nothing_presses(t, c))
 		return NULL;
-	if (unlikely(t->in.native) && c->d.cpl == 3)
+	if (interp_native(&t->in))
 		return NULL;
 	b = at_hand(t, c);
 	if (!b)
