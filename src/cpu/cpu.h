@@ -189,6 +189,8 @@ struct cpu {
 	struct cpu_derived d;
 	atomic_uint attention;	/* ATT_* */
 	u16 fetch_ctx;		/* as ctx, for fetches */
+	u64 salt;		/* other for each space and privilege, in bits that canonical addresses repeat: for
+				 * engines that remember what they found at a linear address */
 	const void *block_end;	/* set to NULL by ops when the code being executed was changed or a device
 				 * was written: stop after this instruction */
 	const struct cpu_ops *ops;

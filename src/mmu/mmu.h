@@ -33,10 +33,8 @@ struct mmu_ac {
 struct mmu_hot {
 	const struct fetch_tlbe *fetch; /* the array for the current privilege */
 	struct mmu_ac ac[2];		/* by RFLAGS.AC */
-	/* For engines that remember what they found at a linear address: other for each space and privilege, in the
-	 * bits that canonical addresses repeat. fetch_dropped tells of a page whose translation may not be used any
-	 * more, of all with lin ~0, when numbers of spaces are given anew. */
-	u64 salt;
+	/* For engines that remember what they found at a linear address under cpu->salt: tells of a page whose
+	 * translation may not be used any more, of all with lin ~0, when numbers of spaces are given anew. */
 	void (*fetch_dropped)(void *opaque, u64 lin);
 	void *opaque;
 	/* For caches of translations beside this one: how often more than a page was flushed, and the pages that were, whatever

@@ -54,7 +54,7 @@ static void take_tags(struct mmu *u)
 		u->hot.ac[ac].tlb = u->armed ? (struct tlbe *)never : u->l1[mode];
 		u->hot.ac[ac].ctx = mmu_tag(u, mode);
 	}
-	u->hot.salt = (u64)c->fetch_ctx << 48 | (u64)user << 60;
+	c->salt = (u64)c->fetch_ctx << 48 | (u64)user << 60;
 }
 
 static void l1_drop(struct mmu *u, u64 lin);

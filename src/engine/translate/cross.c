@@ -11,12 +11,12 @@
 static struct left go(struct translate *t, struct cpu *c, u64 at)
 {
 	u64 lin = c->r[R_RIP];
-	const struct jump *j = &t->jumps[jump_slot(lin)];
+	const struct jump *j = &t->low->jump[jump_slot(lin)];
 
 	c->icount += (at & 63) + 1;
 	if (interp_native(&t->in))
 		return (struct left){ LEAVE_NEXT, 0 };
-	if (unlikely(j->tag != (lin ^ ((const struct mmu_hot *)c->mmu)->salt)))
+	if (unlikely(j->lin != lin || j->salt != c->salt))
 		return (struct left){ LEAVE_NEXT, 0 };
 	c->r[R_RIP] = lin & PAGE_MASK;
 	return (struct left){ LEAVE_GO, (u64)(uintptr_t)j->code };

@@ -93,7 +93,7 @@ enum { ALU_ADD = 0, ALU_OR = 1, ALU_AND = 4, ALU_SUB = 5, ALU_CMP = 7 };
 void emit_alu_imm(struct emit *e, unsigned size, unsigned ext, struct opnd rm, s32 imm);
 
 /* Jumps: to a known place, or forward, where the caller patches the returned place with emit_patch(). */
-enum { CC_AE = 3, CC_E = 4, CC_NE = 5, CC_A = 7, CC_ALWAYS = 16 };
+enum { CC_AE = 3, CC_E = 4, CC_NE = 5, CC_A = 7, CC_S = 8, CC_ALWAYS = 16 };
 void emit_jump(struct emit *e, unsigned cc, const u8 *to);
 u8 *emit_forward(struct emit *e, unsigned cc);
 void emit_patch(u8 *at, const u8 *to);

@@ -149,6 +149,8 @@ static void gen_refill(struct gen *g, const struct cold *c)
 static void gen_cold(struct gen *g, const struct cold *c)
 {
 	emit_patch(c->from, g->e.p);
+	if (c->jump)
+		gen_jump_miss(g, c);
 	if (c->refill) {
 		gen_refill(g, c);
 	}
@@ -246,7 +248,7 @@ static void gen_finish(struct gen *g, u8 *code, u8 *gone)
 	g->b->code = code_rx(t, code);
 	for (u32 n = g->first_link; n < t->n_links; n++) {
 		struct link *l = &t->links[n];
-		const struct block *to = blocks_find(&t->in, (g->b->gpa & PAGE_MASK) + l->to, g->b->key);
+		struct block *to = l->far ? NULL : blocks_find(&t->in, (g->b->gpa & PAGE_MASK) + l->to, g->b->key);
 
 		if (to)
 			links_set(t, l, to);
@@ -254,11 +256,20 @@ static void gen_finish(struct gen *g, u8 *code, u8 *gone)
 	counter_inc(t->in.cpu->counters, CNT_TRANSLATED_BLOCKS);
 }
 
-/* At the start, before anything is changed: r[R_RIP] is made whole. */
-static u8 *gen_gone(struct gen *g)
+/* Where attention is not 0 at the start, before anything is changed: *out leads there, and `back` behind the look.
+ * Returns what follows if something presses: r[R_RIP] is made whole. */
+static u8 *gen_gone(struct gen *g, u8 *back, u8 **out)
 {
-	u8 *at = g->e.p;
+	u8 *at, *to[2];
 
+	*out = g->e.p;
+	if (!g->t->counting) {
+		thunks_look_closely(&g->e, to);
+		emit_jump(&g->e, CC_ALWAYS, back);
+		emit_patch(to[0], g->e.p);
+		emit_patch(to[1], g->e.p);
+	}
+	at = g->e.p;
 	emit_alu_imm(&g->e, 8, ALU_SUB, guest_at(R_RIP), (s32)g->bias);
 	emit_jump(&g->e, CC_ALWAYS, g->t->cold);
 	return at;
@@ -286,14 +297,15 @@ static void gen_step(struct gen *g)
 void gen_block(struct translate *t, struct block *b)
 {
 	struct gen g = { .t = t, .b = b, .flags = FLAGS_MEM, .first_link = t->n_links };
-	u8 *gone, *code;
+	u8 *gone, *code, *out;
 
 	g.bias = -(unsigned)(b->gpa & (PAGE_SIZE - 1));
+	code = t->rw + ALIGN_UP(t->used + sizeof(struct code_head), (size_t)16);
 	g.e.p = t->rw + t->used_cold;
-	gone = gen_gone(&g);
+	gone = gen_gone(&g, code + t->look, &out);
 	t->used_cold = (size_t)(g.e.p - t->rw);
-	g.e.p = code = t->rw + ALIGN_UP(t->used + sizeof(struct code_head), (size_t)16);
-	thunks_look(&g.e, gone);
+	g.e.p = code;
+	thunks_look(t, &g.e, out);
 	if (b->n)
 		gen_all_members(&g);
 	else
@@ -303,8 +315,11 @@ void gen_block(struct translate *t, struct block *b)
 	report_block(t->report, b, g.host, code, g.e.p);
 	t->used = ALIGN_UP((size_t)(g.e.p - t->rw), (size_t)16);
 	g.e.p = t->rw + t->used_cold;
-	for (unsigned n = 0; n < g.n_cold; n++)
+	gen_misses(&g);
+	for (unsigned n = 0; n < g.n_cold; n++) {
 		gen_cold(&g, &g.cold[n]);
+		gen_misses(&g);
+	}
 	gen_link_stubs(&g);
 	t->used_cold = (size_t)(g.e.p - t->rw);
 	gen_finish(&g, code, gone);

@@ -43,6 +43,10 @@ struct cold {
 	struct x87_last x87;
 	bool host_flags; /* at `back`, EFLAGS holds the flags */
 	unsigned off, bias;
+	u8 *also;
+	bool jump; /* the recent jumps do not have R15: where that is canonical, RSP goes on by release, then by lookup
+		    */
+	s32 release;
 	bool wide;    /* more was probed than is accessed: the instruction is repeated by itself, and the code left */
 	bool upgrade; /* a right to write was probed for what is read: refilled for reading */
 	struct again again; /* how the flags come back where they were nowhere */
@@ -81,6 +85,17 @@ struct arm {
 	enum flags_at flags;
 };
 
+/* Where a far link's guard does not hold. d: from the next instruction to the target. */
+struct miss {
+	u8 *from;
+	const struct insn *i;
+	u8 k, n; /* retired before it and behind it */
+	unsigned next;
+	s64 d;
+	bool call, check;
+	u32 link;
+};
+
 #define CODE_INSNS 64 /* in the code of a block and of what follows it */
 #define MAX_COLD (8 * CODE_INSNS)
 
@@ -99,6 +114,8 @@ struct gen {
 	bool more;  /* the code goes on behind this instruction if it does not branch */
 	unsigned first_link, n_arms;
 	struct arm arm[CODE_INSNS];
+	unsigned n_misses, n_misses_done;
+	struct miss miss[2 * CODE_INSNS];
 	const struct insn *insn[CODE_INSNS];
 	unsigned n_insns;
 	u8 *host[CODE_INSNS + 1]; /* where their code begins, and the rarely taken paths behind the last one */
@@ -272,5 +289,8 @@ void gen_count(struct gen *g, unsigned n);
 /* The arms of conditional branches; where unlinked jumps lead to. */
 void gen_arms(struct gen *g);
 void gen_link_stubs(struct gen *g);
+/* The rarely taken paths of far links; of an indirect jump. */
+void gen_misses(struct gen *g);
+void gen_jump_miss(struct gen *g, const struct cold *c);
 
 #endif

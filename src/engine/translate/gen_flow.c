@@ -74,20 +74,26 @@ static void gen_link(struct gen *g, s64 off, bool forward)
 	l->site = (u32)(emit_forward(&g->e, CC_ALWAYS) - t->rw);
 }
 
-void gen_link_stubs(struct gen *g)
+static void gen_link_stub(struct gen *g, struct link *l)
 {
 	struct translate *t = g->t;
 
-	for (u32 n = g->first_link; n < t->n_links; n++) {
-		struct link *l = &t->links[n];
-
-		l->stub = (u32)(g->e.p - t->rw);
-		emit_patch(t->rw + l->site, g->e.p);
+	l->stub = (u32)(g->e.p - t->rw);
+	emit_patch(t->rw + l->site, g->e.p);
+	if (l->far)
+		emit_store(&g->e, guest_at(R_RIP), H_R15);
+	else
 		emit_alu_imm(&g->e, 8, ALU_ADD, guest_at(R_RIP), l->to);
-		emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)l);
-		emit_mov_imm(&g->e, H_RAX, LEAVE_LINK);
-		emit_jump(&g->e, CC_ALWAYS, t->leave);
-	}
+	emit_mov_imm(&g->e, H_R14, (u64)(uintptr_t)l);
+	emit_mov_imm(&g->e, H_RAX, LEAVE_LINK);
+	emit_jump(&g->e, CC_ALWAYS, t->leave);
+}
+
+void gen_link_stubs(struct gen *g)
+{
+	for (u32 n = g->first_link; n < g->t->n_links; n++)
+		if (!g->t->links[n].far)
+			gen_link_stub(g, &g->t->links[n]);
 }
 
 /* R15 = the address d bytes behind the next instruction, cut to 32 bits outside 64-bit mode. */
@@ -97,31 +103,124 @@ static void gen_target(struct gen *g, s64 d)
 	emit_rm(&g->e, gen_long64(g) ? 8 : 4, 0x8d, H_R15, mem(H_R15, (s32)(d + g->next - (s32)g->bias)));
 }
 
-void gen_fall_through(struct gen *g, unsigned n)
-{
-	gen_flags_save(g);
-	gen_count(g, n);
-	if (in_frame(g, g->next)) {
-		gen_link(g, g->next, true);
-	} else {
-		gen_target(g, 0);
-		gen_jump(g);
-	}
-	g->ended = true;
-}
-
-void gen_canonical(struct gen *g)
+/* A: R15 is not canonical. */
+static void gen_canonical_test(struct gen *g)
 {
 	struct emit *e = &g->e;
 
-	if (!gen_long64(g))
-		return;
 	emit_mov(e, H_RAX, H_R15);
 	emit_rm(e, 8, 0xc1, 7, reg(H_RAX)); /* sar rax, 47 */
 	emit8(e, 47);
 	emit_alu_imm(e, 8, ALU_ADD, reg(H_RAX), 1);
 	emit_alu_imm(e, 8, ALU_CMP, reg(H_RAX), 1);
+}
+
+void gen_canonical(struct gen *g)
+{
+	if (!gen_long64(g))
+		return;
+	gen_canonical_test(g);
 	gen_cold_if(g, CC_A);
+}
+
+/* ---- far links ----------------------------------------------------------------------------------------------------
+ */
+
+static bool reachable_far(const struct gen *g)
+{
+	return gen_flat(g) && !(g->b->key & BLOCK_KEY_LIMIT) && gen_opt(g, OPT_FAR) && gen_opt(g, OPT_LINKS) &&
+	       gen_opt(g, OPT_LOOKUP) && gen_opt(g, OPT_JUMPS);
+}
+
+static struct opnd guard(const struct gen *g, u32 far, size_t field)
+{
+	return mem(H_NONE, (s32)((uintptr_t)&g->t->low->far[far - 1] + field));
+}
+
+static void gen_push_return(struct gen *g);
+
+/* To the instruction d bytes behind the next one, in another frame, n retired; check: where it may be not canonical.
+ * False: there are too many such links. */
+static bool gen_far(struct gen *g, s64 d, unsigned n, bool call, bool check)
+{
+	struct emit *e = &g->e;
+	u32 far = reachable_far(g) && g->n_misses < ARRAY_SIZE(g->miss) ? links_new_far(g->t) : 0;
+	s64 to = place(g, d + g->next);
+	s32 pages = (s32)(to & -(s64)PAGE_SIZE);
+	struct link *l;
+
+	if (!far)
+		return false;
+	emit_load(e, H_RAX, guest_at(R_RIP));
+	emit_rm(e, 8, 0x33, H_RAX, CPU(salt));
+	emit_rm(e, 8, 0x3b, H_RAX, guard(g, far, offsetof(struct far_guard, tag)));
+	g->miss[g->n_misses++] = (struct miss){ .from = emit_forward(e, CC_NE),
+						.i = g->i,
+						.k = (u8)g->k,
+						.n = (u8)n,
+						.next = g->next,
+						.d = d,
+						.call = call,
+						.check = check,
+						.link = g->t->n_links };
+	l = &g->t->links[g->t->n_links++];
+	*l = (struct link){ .from = g->b, .to = (u16)(to - pages), .far = far, .pages = pages };
+	if (call)
+		gen_push_return(g);
+	gen_count(g, n);
+	emit_alu_imm(e, 8, ALU_ADD, guest_at(R_RIP), pages);
+	l->site = (u32)(emit_forward(e, CC_ALWAYS) - g->t->rw);
+	return true;
+}
+
+/* As without a link; now and then out to have it set anew. */
+static void gen_miss(struct gen *g, const struct miss *m)
+{
+	struct link *l = &g->t->links[m->link];
+	u8 *set;
+
+	emit_patch(m->from, g->e.p);
+	g->i = m->i;
+	g->k = m->k;
+	g->next = m->next;
+	g->flags = FLAGS_MEM;
+	gen_target(g, m->d);
+	if (m->check)
+		gen_canonical(g);
+	if (m->call) {
+		gen_push_return(g);
+		gen_target(g, m->d);
+	}
+	gen_count(g, m->n);
+	emit_alu_imm(&g->e, 4, ALU_SUB, guard(g, l->far, offsetof(struct far_guard, left)), 1);
+	set = emit_forward(&g->e, CC_S);
+	gen_jump(g);
+	emit_patch(set, g->e.p);
+	gen_link_stub(g, l);
+}
+
+void gen_misses(struct gen *g)
+{
+	bool alone = g->alone;
+
+	g->alone = true;
+	while (g->n_misses_done < g->n_misses)
+		gen_miss(g, &g->miss[g->n_misses_done++]);
+	g->alone = alone;
+}
+
+void gen_fall_through(struct gen *g, unsigned n)
+{
+	gen_flags_save(g);
+	if (in_frame(g, g->next)) {
+		gen_count(g, n);
+		gen_link(g, g->next, true);
+	} else if (!gen_far(g, 0, n, false, false)) {
+		gen_count(g, n);
+		gen_target(g, 0);
+		gen_jump(g);
+	}
+	g->ended = true;
 }
 
 static bool reachable(const struct gen *g, const struct insn *i)
@@ -136,6 +235,8 @@ static void gen_taken(struct gen *g)
 {
 	bool near = in_frame(g, (s64)g->i->imm + g->next);
 
+	if (!near && gen_far(g, (s64)g->i->imm, g->k + 1, false, true))
+		return;
 	if (!near) {
 		gen_target(g, (s64)g->i->imm);
 		gen_canonical(g);
@@ -197,6 +298,53 @@ static void gen_go(struct gen *g)
 	g->ended = true;
 }
 
+/* The same where R15 has not been checked; RSP goes up by release. What stands among the recent jumps is canonical. */
+static void gen_go_checked(struct gen *g, s32 release)
+{
+	struct cold *c = &g->cold[g->n_cold];
+	u8 *miss[2];
+
+	if (!gen_opt(g, OPT_LOOKUP) || !gen_opt(g, OPT_JUMPS)) {
+		gen_canonical(g);
+		if (release)
+			gen_add_rsp(g, release);
+		gen_go(g);
+		return;
+	}
+	thunks_jump_find(g->t, &g->e, gen_long64(g), miss);
+	g->n_cold++;
+	*c = (struct cold){ .from = miss[0],
+			    .also = miss[1],
+			    .jump = true,
+			    .release = release,
+			    .k = (u8)g->k,
+			    .off = g->next,
+			    .bias = g->bias,
+			    .x87 = g->x87 };
+	if (release)
+		gen_add_rsp(g, release);
+	gen_count(g, g->k + 1);
+	thunks_jump_take(g->t, &g->e);
+	g->ended = true;
+}
+
+void gen_jump_miss(struct gen *g, const struct cold *c)
+{
+	u8 *bad = NULL;
+
+	emit_patch(c->also, g->e.p);
+	if (gen_long64(g)) {
+		gen_canonical_test(g);
+		bad = emit_forward(&g->e, CC_A);
+	}
+	if (c->release)
+		gen_add_rsp(g, c->release);
+	gen_count(g, c->k + 1u);
+	emit_jump(&g->e, CC_ALWAYS, gen_long64(g) ? g->t->jump : g->t->jump32);
+	if (bad)
+		emit_patch(bad, g->e.p);
+}
+
 void gen_stack_probe(struct gen *g, s32 d, bool write)
 {
 	if (gen_shared(g, PLACE_STACK, gen_width(g), write))
@@ -228,6 +376,9 @@ static bool gen_call_rel(struct gen *g)
 	if (!reachable(g, g->i))
 		return false;
 	gen_flags_save(g);
+	g->ended = true;
+	if (!near && gen_far(g, (s64)g->i->imm, g->k + 1, true, true))
+		return true;
 	if (!near) {
 		gen_target(g, (s64)g->i->imm);
 		gen_canonical(g);
@@ -240,7 +391,6 @@ static bool gen_call_rel(struct gen *g)
 		gen_target(g, (s64)g->i->imm);
 		gen_jump(g);
 	}
-	g->ended = true;
 	return true;
 }
 
@@ -251,9 +401,7 @@ static bool gen_ret(struct gen *g)
 	gen_flags_save(g);
 	gen_stack_probe(g, 0, false);
 	emit_rm(&g->e, gen_width(g), 0x8b, H_R15, gen_at(g));
-	gen_canonical(g);
-	gen_add_rsp(g, (s32)gen_width(g) + release);
-	gen_go(g);
+	gen_go_checked(g, (s32)gen_width(g) + release);
 	return true;
 }
 
@@ -270,7 +418,6 @@ static void gen_indirect_operand(struct gen *g)
 		gen_operand(g, gen_width(g), false);
 		emit_rm(&g->e, gen_width(g), 0x8b, H_R15, gen_at(g));
 	}
-	gen_canonical(g);
 }
 
 static bool gen_group5(struct gen *g)
@@ -280,12 +427,15 @@ static bool gen_group5(struct gen *g)
 	if ((ext != 2 && ext != 4) || ((g->i->flags & INSN_MEM) && !gen_can_address(g)))
 		return false;
 	gen_indirect_operand(g);
-	if (ext == 2) {
+	if (ext == 4) {
+		gen_go_checked(g, 0);
+	} else {
+		gen_canonical(g);
 		emit_store(&g->e, mem(H_RSP, FRAME_TEMP), H_R15);
 		gen_push_return(g);
 		emit_load(&g->e, H_R15, mem(H_RSP, FRAME_TEMP));
+		gen_go(g);
 	}
-	gen_go(g);
 	return true;
 }
 

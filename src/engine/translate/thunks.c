@@ -35,7 +35,7 @@ static void push(struct emit *e, unsigned r, bool pop)
 	emit8(e, (pop ? 0x58 : 0x50) | (r & 7));
 }
 
-/* enter_fn: RDI code, RSI cpu, RDX stop, RCX wanted, R8 recent, R9 jumps. */
+/* enter_fn: RDI code, RSI cpu, RDX stop, RCX wanted, R8 recent. */
 static void make_enter(struct emit *e)
 {
 	for (unsigned k = 0; k < ARRAY_SIZE(saved); k++)
@@ -45,7 +45,6 @@ static void make_enter(struct emit *e)
 	emit_store(e, mem(H_RSP, FRAME_STOP), H_RDX);
 	emit_store(e, mem(H_RSP, FRAME_WANTED), H_RCX);
 	emit_store(e, mem(H_RSP, FRAME_RECENT), H_R8);
-	emit_store(e, mem(H_RSP, FRAME_JUMPS), H_R9);
 	emit_mov(e, H_R14, H_RDI);
 	thunks_guest_registers(e, true);
 	emit_rm(e, 4, 0xff, 4, reg(H_R14)); /* jmp r14 */
@@ -187,51 +186,64 @@ static void make_fetch_probe(struct emit *e, u8 **miss)
 }
 _Static_assert(sizeof(struct fetch_tlbe) == 24, "the probe multiplies by 3 and 8");
 
-/* R15, an address in flat code, to R14, its entry among the recent jumps, and RAX, the tag it has there. */
+/* A field of the recent jump R14. */
+static struct opnd jump_at(const struct translate *t, size_t field)
+{
+	return mem(H_R14, (s32)((uintptr_t)t->low->jump + field));
+}
+
+/* R15, an address in flat code, to R14, its entry among the recent jumps, and RAX, the salt it has there. */
 static void make_jump_slot(struct emit *e, bool long64)
 {
-	emit_rm(e, 4, 0x8b, H_RAX, reg(H_R15));
-	emit_rm(e, 4, 0xc1, 5, reg(H_RAX)); /* shr eax, 6 */
-	emit8(e, 6);
-	emit_rm(e, 4, 0x33, H_RAX, reg(H_R15));
-	emit_alu_imm(e, 4, ALU_AND, reg(H_RAX), JUMPS - 1);
-	emit_rm(e, 4, 0x03, H_RAX, reg(H_RAX));
-	emit_load(e, H_R14, mem(H_RSP, FRAME_JUMPS));
-	emit_rm(e, 8, 0x8d, H_R14, (struct opnd){ .base = H_R14, .index = H_RAX, .scale = 3 });
-	emit_load(e, H_RAX, CPU(mmu));
-	emit_load(e, H_RAX, mem(H_RAX, offsetof(struct mmu_hot, salt)));
-	emit_rm(e, 8, 0x33, H_RAX, reg(H_R15));
+	emit_rm(e, 4, 0x69, H_R14, reg(H_R15)); /* imul r14d, r15d, JUMP_HASH */
+	emit_bytes(e, JUMP_HASH, 4);
+	emit_rm(e, 4, 0xc1, 5, reg(H_R14)); /* shr r14d, 32 - JUMP_BITS - 5 */
+	emit8(e, 32 - JUMP_BITS - 5);
+	emit_alu_imm(e, 4, ALU_AND, reg(H_R14), (s32)((JUMPS - 1) << 5));
+	emit_load(e, H_RAX, CPU(salt));
 	if (long64)
 		return;
 	emit_rm(e, 8, 0x0fba, 5, reg(H_RAX)); /* bts rax, JUMP_32 */
 	emit8(e, JUMP_32);
 }
-_Static_assert(sizeof(struct jump) == 16, "a slot is scaled by 2 and 8");
+_Static_assert(sizeof(struct jump) == 32, "a slot is its number shifted by 5");
+
+void thunks_jump_find(struct translate *t, struct emit *e, bool long64, u8 *miss[2])
+{
+	make_jump_slot(e, long64);
+	emit_rm(e, 8, 0x3b, H_R15, jump_at(t, offsetof(struct jump, lin)));
+	miss[0] = emit_forward(e, CC_NE);
+	emit_rm(e, 8, 0x3b, H_RAX, jump_at(t, offsetof(struct jump, salt)));
+	miss[1] = emit_forward(e, CC_NE);
+}
+
+void thunks_jump_take(struct translate *t, struct emit *e)
+{
+	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
+	emit_store(e, guest(R_RIP), H_R15);
+	emit_rm(e, 4, 0xff, 4, jump_at(t, offsetof(struct jump, code))); /* jmp [code] */
+}
 
 void thunks_jump(struct translate *t, struct emit *e, bool long64)
 {
-	make_jump_slot(e, long64);
-	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R14, offsetof(struct jump, tag)));
-	emit_jump(e, CC_NE, long64 ? t->jump : t->jump32);
-	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
-	emit_store(e, guest(R_RIP), H_R15);
-	emit_rm(e, 4, 0xff, 4, mem(H_R14, offsetof(struct jump, code))); /* jmp [code] */
+	u8 *miss[2];
+
+	thunks_jump_find(t, e, long64, miss);
+	thunks_jump_take(t, e);
+	for (unsigned n = 0; n < 2; n++)
+		emit_patch(miss[n], long64 ? t->jump : t->jump32);
 }
 
 /* As links_note_jump() for the block R15, whose key is in RAX, at r[R_RIP], and on to its code; *miss if it has none.
- * Where addresses have 57 bits, and in 32-bit code that is not flat, nothing happens. */
+ * In 32-bit code that is not flat nothing happens. */
 static void make_note_jump(struct translate *t, struct emit *e, bool long64, u8 **miss)
 {
-	const s32 pages = (s32)(offsetof(struct translate, jump_page) - offsetof(struct translate, jumps));
-	u8 * not ;
+	u8 *not = NULL;
 
-	if (long64) {
-		emit_rm(e, 4, 0xf7, 0, CPU(cr4)); /* test cr4, LA57 */
-		emit_bytes(e, CR4_LA57, 4);
-	} else {
+	if (!long64) {
 		emit_alu_imm(e, 4, ALU_CMP, reg(H_RAX), CODE32);
+		not = emit_forward(e, CC_NE);
 	}
-	not = emit_forward(e, CC_NE);
 	emit_load(e, H_RAX, mem(H_R15, offsetof(struct block, code)));
 	emit_mov_imm(e, H_R15, (u64)(uintptr_t)code_rx(t, t->missing));
 	emit_rm(e, 8, 0x3b, H_RAX, reg(H_R15));
@@ -239,20 +251,21 @@ static void make_note_jump(struct translate *t, struct emit *e, bool long64, u8 
 	emit_store(e, mem(H_RSP, FRAME_TEMP), H_RAX);
 	emit_load(e, H_R15, guest(R_RIP));
 	make_jump_slot(e, long64);
-	emit_store(e, mem(H_R14, offsetof(struct jump, tag)), H_RAX);
+	emit_store(e, jump_at(t, offsetof(struct jump, lin)), H_R15);
+	emit_store(e, jump_at(t, offsetof(struct jump, salt)), H_RAX);
 	emit_load(e, H_RAX, mem(H_RSP, FRAME_TEMP));
-	emit_store(e, mem(H_R14, offsetof(struct jump, code)), H_RAX);
+	emit_store(e, jump_at(t, offsetof(struct jump, code)), H_RAX);
 	emit_mov(e, H_RAX, H_R15);
 	emit_rm(e, 8, 0xc1, 5, reg(H_RAX)); /* shr rax, 12 */
 	emit8(e, PAGE_SHIFT);
 	emit_alu_imm(e, 4, ALU_AND, reg(H_RAX), JUMP_PAGES - 1);
-	emit_rm(e, 8, 0x03, H_RAX, mem(H_RSP, FRAME_JUMPS));
-	emit_rm(e, 1, 0xc6, 0, mem(H_RAX, pages)); /* mov byte [rax + pages], 1 */
+	emit_rm(e, 1, 0xc6, 0, mem(H_RAX, (s32)(uintptr_t)t->low->page)); /* mov byte [rax + page], 1 */
 	emit8(e, 1);
-	emit_alu_imm(e, 8, ALU_AND, reg(H_R15), -(s32)PAGE_SIZE);
-	emit_store(e, guest(R_RIP), H_R15);
-	emit_rm(e, 4, 0xff, 4, mem(H_R14, offsetof(struct jump, code))); /* jmp [code] */
-	emit_patch(not, e->p);
+	emit_rm(e, 1, 0xc6, 0, mem(H_NONE, (s32)(uintptr_t)&t->low->any));
+	emit8(e, 1);
+	thunks_jump_take(t, e);
+	if (not )
+		emit_patch(not, e->p);
 }
 
 /* The block at r[R_RIP], by the path that build_find() tries first. */
@@ -295,14 +308,37 @@ static void make_lookup(struct translate *t, struct emit *e, bool legacy)
 		emit_patch(miss[--n], t->cold);
 }
 
-void thunks_look(struct emit *e, const u8 *out)
+void thunks_look_closely(struct emit *e, u8 *out[2])
 {
 	emit_load(e, H_RAX, CPU(icount));
 	emit_rm(e, 8, 0x3b, H_RAX, mem(H_RSP, FRAME_STOP));
-	emit_jump(e, CC_A, out);
+	out[0] = emit_forward(e, CC_A);
 	emit_rm(e, 4, 0x8b, H_RAX, CPU(attention));
 	emit_rm(e, 4, 0x85, H_RAX, mem(H_RSP, FRAME_WANTED));
-	emit_jump(e, CC_NE, out);
+	out[1] = emit_forward(e, CC_NE);
+}
+
+void thunks_look(const struct translate *t, struct emit *e, const u8 *out)
+{
+	u8 *to[2];
+
+	if (t->counting) {
+		thunks_look_closely(e, to);
+		emit_patch(to[0], out);
+		emit_patch(to[1], out);
+	} else {
+		emit_alu_imm(e, 4, ALU_CMP, CPU(attention), 0);
+		emit_jump(e, CC_NE, out);
+	}
+}
+
+void thunks_measure_look(struct translate *t)
+{
+	u8 room[64] = { 0 };
+	struct emit e = { .p = room };
+
+	thunks_look(t, &e, room);
+	t->look = (unsigned)(e.p - room);
 }
 
 /* What stands in for the code of a block, in R15, that has none: r[R_RIP] is made whole again. */
@@ -340,9 +376,7 @@ void thunks_make(struct translate *t)
 	emit_store(&e, guest(R_RIP), H_R15);
 	t->lookup32 = e.p;
 	make_lookup(t, &e, true);
-	t->look = (unsigned)-(s32)(e.p - t->rw);
-	thunks_look(&e, t->cold); /* measured */
-	t->look += (unsigned)(e.p - t->rw);
+	thunks_measure_look(t);
 	report_thunk(t->report, "enter", t->enter, t->live_save);
 	report_thunk(t->report, "live", t->live_save, t->hand_over);
 	report_thunk(t->report, "hand_over", t->hand_over, t->leave);

@@ -97,7 +97,7 @@ static int run_verified(struct translate *t, struct block *b)
 
 	t->stop = in->cpu->icount;
 	in->cpu->r[R_RIP] -= b->gpa & (PAGE_SIZE - 1);
-	l = enter((const u8 *)b->code + t->look, in->cpu, t->stop, (u32)~in->ignored, in->recent, t->jumps);
+	l = enter((const u8 *)b->code + t->look, in->cpu, t->stop, (u32)~in->ignored, in->recent);
 	if (!verify_compare(t->verify, in->cpu, b)) {
 		t->failed = true;
 		cpu_post(in->cpu, ATT_KICK);
@@ -106,11 +106,11 @@ static int run_verified(struct translate *t, struct block *b)
 }
 
 /* How translated code gets to b, from where it has just left it. */
-static void way_to(struct translate *t, struct link *left, const struct block *b)
+static void way_to(struct translate *t, struct link *left, struct block *b)
 {
 	if (left)
 		links_set(t, left, b);
-	else if (opt(t, OPT_JUMPS))
+	if ((!left || left->far) && opt(t, OPT_JUMPS))
 		links_note_jump(t, t->in.cpu->r[R_RIP], b);
 }
 
@@ -133,7 +133,7 @@ static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_
 		return run_verified(t, b);
 	t->stop = t->about ? stop - 1 : stop - ROW_INSNS - BLOCK_INSNS;
 	c->r[R_RIP] -= b->gpa & (PAGE_SIZE - 1);
-	return after(t, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent, t->jumps));
+	return after(t, enter(b->code, c, t->stop, (u32)~in->ignored, in->recent));
 }
 
 static void stepping(struct interp *in, struct block *b)
@@ -227,16 +227,17 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 	t->report = report_new(t, c->engine_options, e);
 	if (!t->report || (c->engine_options && start_verifying(t, c->engine_options->verify, e)) || code_map(t, e))
 		goto fail;
+	t->counting = t->verify || !opt(t, OPT_LOOK);
+	if (links_init(t)) {
+		err_errno(e, "no memory for links between translated blocks");
+		goto fail_links;
+	}
 	thunks_make(t);
 	set_code_ends(t, c->engine_options ? c->engine_options->code_size : 0);
 	t->in.hooks = &hooks;
 	t->in.level_check = 0xffff;
 	t->in.no_code = code_rx(t, t->missing);
 	t->in.cpu = c;
-	if (links_init(t)) {
-		err_errno(e, "no memory for links between translated blocks");
-		goto fail_links;
-	}
 	if (!interp_init(&t->in, c, m, e))
 		return 0;
 fail_links:
@@ -255,8 +256,8 @@ static void translate_detach(struct cpu *c)
 
 	if (!t)
 		return;
+	interp_fini(&t->in); /* flushes, links too */
 	links_free(t);
-	interp_fini(&t->in);
 	code_unmap(t);
 	verify_free(t->verify);
 	report_free(t->report);
@@ -265,9 +266,15 @@ static void translate_detach(struct cpu *c)
 
 static enum engine_exit translate_run(struct cpu *c, u64 budget)
 {
-	const struct translate *t = c->engine;
+	struct translate *t = c->engine;
 	enum engine_exit why;
 
+	/* in.native is asked again after a number of instructions */
+	if (unlikely((budget || t->in.native) && !t->counting)) {
+		t->counting = true;
+		thunks_measure_look(t);
+		blocks_flush(&t->in);
+	}
 	set_gs(c);
 	why = interp_run(c, budget);
 	return unlikely(t->failed) ? EXIT_FATAL : why;

@@ -16,11 +16,12 @@
  *     called and before translated code is left.
  *  2. A lookaside probe that misses is followed by a refill, which saves no vector state and changes nothing that the
  *     guest could tell. Before anything that may fault or leave (a lookaside probe, a call of the library), everything
- *that is not in its host register is in struct cpu, flags included; so an instruction that misses starts over in the
- *library.
- *  3. Code goes on to another block only by a link (same frame; blocks.c unlinks), or by lookup: of the linear address
- *     among the recent jumps (jumps.c), else of the fetch lookaside, the frame address and the key as build_find()
- *     does. A dropped block's code stays in place until everything is emptied, between blocks; its entry leaves.
+ *     that is not in its host register is in struct cpu, flags included; so an instruction that misses starts over in
+ *     the library.
+ *  3. Code goes on to another block only by a link (same frame; blocks.c unlinks), by a far link (guarded), or by
+ *     lookup: of the linear address among the recent jumps (links.c), else of the fetch lookaside, the frame address
+ *     and the key as build_find() does. A dropped block's code stays in place until everything is emptied, between
+ *     blocks; its entry leaves.
  *  4. A link to a block that begins at or behind the place it is followed from skips the look at attention and count. A
  *     row of these retires at most a page of instructions, so FRAME_STOP lies that much before the real stop.
  *  5. Code is written through `rw` and run through `rx`: two mappings of one file.
@@ -52,11 +53,10 @@ enum {
 	FRAME_GROUPS = 0, /* gen_share.c */
 	FRAME_STOP = FRAME_GROUPS + GROUPS * 8,
 	FRAME_WANTED = FRAME_STOP + 8,
-	FRAME_JUMPS = FRAME_WANTED + 8,
-	FRAME_TEMP = FRAME_JUMPS + 8,
+	FRAME_TEMP = FRAME_WANTED + 8,
 	FRAME_CPU = FRAME_TEMP + 8,
 	FRAME_RECENT = FRAME_CPU + 8,
-	FRAME_SIZE = FRAME_RECENT + 16
+	FRAME_SIZE = FRAME_RECENT + 8
 };
 
 static inline s32 frame_group(unsigned n)
@@ -69,41 +69,67 @@ struct left {
 	u64 at;	 /* LEAVE_LINK: the link; outcomes: instruction | how many its code has retired before it */
 };
 
-/* A way on to a block of the same frame: a jump, at first to code that leaves with the link's address. */
+/* A way on to a block of the same frame: a jump, at first to code that leaves with the link's address. Or, if it is
+ * far, to one of another frame, followed only where the guard in struct far_guard holds. */
 struct link {
 	struct block *from;
 	u32 site, stub; /* of the jump's displacement, and where it leads to unlinked: offsets in the code */
-	u16 to;		/* the target's place in the frame */
+	u16 to;		/* the target's place in its frame */
 	bool forward;
+	u32 far;	/* 0, or 1 + its number among the guards */
+	s32 pages;	/* far: bytes from the frame's linear address to the target's */
+	u32 next, prev; /* far and leading to a block: others that do, 1 + their numbers; 0 the last, the first */
+	struct block *target;
+	u64 lin; /* ... at */
+};
+
+/* Of a far link. tag: the linear address of the frame that it leads from ^ cpu->salt, or NO_TAG. left: how often it may
+ * still be passed by before it is set anew. */
+struct far_guard {
+	u64 tag;
+	s32 left;
+	u32 link; /* is the link in translate.set? */
 };
 
 /* In front of each block's code. */
 struct code_head {
 	u32 first, n; /* its links */
 	u32 gone;     /* what its entry becomes when it is dropped, offset in the code */
-	u32 unused;
+	u32 incoming; /* the first far link that leads to it: 1 + its number, or 0 */
 };
 
-/* Linear addresses that were jumped to, with the code of the blocks there. tag: address ^ mmu_hot.salt; in flat 32-bit
- * code also BIT(JUMP_32), which no canonical address has set alone. */
+/* Linear addresses that were jumped to, with the code of the blocks there. salt: cpu->salt; in flat 32-bit code also
+ * BIT(JUMP_32). */
 struct jump {
-	u64 tag;
+	u64 lin, salt;
 	const void *code;
+	u64 unused;
 };
 
-#define JUMPS (1u << 13)
-#define NO_JUMP BIT(61) /* the tag of no canonical address */
+#define JUMP_BITS 13
+#define JUMPS (1u << JUMP_BITS)
+#define JUMP_HASH 0x9e3779b1u /* 2^32 by the golden ratio */
 #define JUMP_32 47
-#define JUMP_PAGES 4096
+#define JUMP_PAGES (1u << 16)
 #define MAX_LINKS (1u << 20)
+#define MAX_FAR (1u << 17)
+#define FAR_TRIES 16
+#define NO_TAG ~0ull /* the tag of no frame, the salt of no space */
+
+/* What translated code finds by an absolute address. */
+struct low {
+	struct jump jump[JUMPS];
+	struct far_guard far[MAX_FAR];
+	bool page[JUMP_PAGES]; /* is there a jump or a far link to a page of that number? */
+	bool any;	       /* ... to any at all? */
+};
 
 static inline unsigned jump_slot(u64 lin)
 {
-	return (unsigned)(lin ^ lin >> 6) & (JUMPS - 1);
+	return (u32)lin * JUMP_HASH >> (32 - JUMP_BITS);
 }
 
-typedef struct left enter_fn(const void *code, struct cpu *c, u64 stop, u64 wanted, struct block **recent,
-			     struct jump *jumps);
+typedef struct left enter_fn(const void *code, struct cpu *c, u64 stop, u64 wanted, struct block **recent);
 
 struct report;
 struct verify;
@@ -124,10 +150,12 @@ struct translate {
 	u8 *step;		   /* the instruction at r[R_RIP], by step_over() */
 	u8 *cross[MAX_CROSS];	   /* in hand_over's stead: cross.h */
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
-	u32 n_links;
-	struct jump jumps[JUMPS];
-	bool jump_page[JUMP_PAGES]; /* is there a jump to a page of that number? */
-	unsigned sample;	    /* counts calls of the library towards the next timed one */
+	u32 n_links, n_far;
+	struct low *low;
+	u32 *set; /* the far links that lead to a block, by number of their guard */
+	u32 n_set;
+	bool counting;	 /* each block looks at the instruction count on entry */
+	unsigned sample; /* counts calls of the library towards the next timed one */
 	u8 *live_save, *live_load;
 	struct report *report;
 	struct verify *verify; /* or NULL */
@@ -159,12 +187,20 @@ enum live { LIVE_SSE = 1, LIVE_AVX = 2, LIVE_512 = 4, LIVE_FP = 8, LIVE_X87 = 16
 void thunks_unlive(struct translate *t, struct emit *e);
 void live_make(struct translate *t, struct emit *e);
 
-/* What each block begins with: leaves for `out` if something presses. */
-void thunks_look(struct emit *e, const u8 *out);
+/* What each block begins with: goes to `out` if something presses. */
+void thunks_look(const struct translate *t, struct emit *e, const u8 *out);
+/* The same where attention is not 0, whatever it is, or where instructions are counted: leaves for `out`, falls through
+ * otherwise. */
+void thunks_look_closely(struct emit *e, u8 *out[2]);
+/* Sets t->look. */
+void thunks_measure_look(struct translate *t);
 
 /* On to the address in R15, in flat code: by the recent jumps, else by lookup. At each place, so that the host's branch
  * predictor tells them apart. */
 void thunks_jump(struct translate *t, struct emit *e, bool long64);
+/* The two halves: R14 = the entry of R15, or on to *miss; and on from there. */
+void thunks_jump_find(struct translate *t, struct emit *e, bool long64, u8 *miss[2]);
+void thunks_jump_take(struct translate *t, struct emit *e);
 
 /* links.c: jumps between blocks. */
 int links_init(struct translate *t);
@@ -173,7 +209,9 @@ void links_flushed(struct interp *in);
 void links_unlinked(struct interp *in, struct block *b);
 void links_dropped(struct interp *in, struct block *b);
 /* l leads to b, if that is still its target. */
-void links_set(struct translate *t, struct link *l, const struct block *b);
+void links_set(struct translate *t, struct link *l, struct block *b);
+/* A guard for one more far link: 1 + its number, 0 if there are too many. */
+u32 links_new_far(struct translate *t);
 /* The block at lin, which the current mode may execute, has code: remembers that, if the mode's addresses are flat. */
 void links_note_jump(struct translate *t, u64 lin, const struct block *b);
 
