@@ -199,11 +199,10 @@ int confine_share(const struct share_spec *s, int dir, struct err *e);
 /* The shared directory, O_PATH; with its own view of files around it where the host allows. */
 int confine_root(const struct share_spec *s, int *dir, int *proc, struct err *e);
 
+/* Whether it is too long, the host's file system says. */
 static inline bool name_ok(const char *s)
 {
-	size_t n = strnlen(s, 256);
-
-	return n && n < 256 && !strchr(s, '/') && strcmp(s, ".") && strcmp(s, "..");
+	return *s && !strchr(s, '/') && strcmp(s, ".") && strcmp(s, "..");
 }
 
 #endif

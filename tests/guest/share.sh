@@ -11,6 +11,8 @@ tools/make-initramfs "$guest/share" tests/guest/share.commands || exit 1
 mkdir "$TMPDIR/modules" "$TMPDIR/work" "$TMPDIR/lib" "$TMPDIR/outside" "$TMPDIR/plain"
 cp "$guest"/share/modules/*.ko "$TMPDIR/modules"
 cc -O1 -static -o "$TMPDIR/modules/stress" tests/guest/share/stress.c || fail "the program cannot be made"
+cc -O1 -static -o "$TMPDIR/modules/errors" tests/guest/share/errors.c || fail "the program cannot be made"
+mkdir "$TMPDIR/errors" && (cd "$TMPDIR/errors" && ../modules/errors) >"$TMPDIR/errors.here"
 (cd "$TMPDIR" && find modules | cpio -o -H newc --quiet | gzip -1) >"$TMPDIR/modules.gz"
 cat "$guest/share/share.commands.gz" "$TMPDIR/modules.gz" >"$TMPDIR/initrd"
 head -c 3000000 /dev/urandom >"$TMPDIR/work/file"
@@ -39,6 +41,10 @@ kill $swapper
 for want in "mounts: ok" "/w stress: ok" "/n stress: ok" "readonly: ok" "links: ok" "sealed: ok" "git: ok" "sqlite: ok" \
 	"again: ok" "script: done"; do
 	tr -d '\r' <"$TMPDIR/console" | grep -q "^$want" || fail "the console lacks the line '$want'"
+done
+# Names, modes, times and errors are those of the host's own file system.
+for d in work plain; do
+	diff "$TMPDIR/errors.here" "$TMPDIR/$d/errors.there" >"$TMPDIR/diff" || { head -n 40 "$TMPDIR/diff"; fail "errors in $d"; }
 done
 for bad in "links: outside" "readonly: written" "BUG:" "WARNING:" "Oops"; do
 	grep -q "$bad" "$TMPDIR/console" && fail "the console has a line with '$bad'"

@@ -324,7 +324,7 @@ static void test_names(void **state)
 	}
 	memset(name, 'n', sizeof(name));
 	name[256] = 0;
-	assert_int_equal(ask(w, FUSE_LOOKUP, ROOT, NAME(name), NONE), -EINVAL);
+	assert_int_equal(ask(w, FUSE_LOOKUP, ROOT, NAME(name), NONE), -ENAMETOOLONG);
 	assert_int_equal(ask(w, FUSE_LOOKUP, ROOT, ((struct part){ "abc", 3 }), NONE), -EINVAL);
 	/* That there is nothing is an answer to keep. */
 	assert_int_equal(ask(w, FUSE_LOOKUP, ROOT, NAME("none"), NONE), sizeof(struct fuse_entry_out));
