@@ -105,8 +105,8 @@ static const struct narrow direct_narrow[] = {
 	IS(ptrace, 0, PTRACE_SETSIGMASK),
 };
 
-static const int kvm_calls[] = { SCMP_SYS(timer_create), SCMP_SYS(timer_settime), SCMP_SYS(timer_delete),
-				 SCMP_SYS(rt_sigtimedwait), SCMP_SYS(rt_sigpending) };
+static const int kvm_calls[] = { SCMP_SYS(timer_create), SCMP_SYS(timer_settime),   SCMP_SYS(timer_gettime),
+				 SCMP_SYS(timer_delete), SCMP_SYS(rt_sigtimedwait), SCMP_SYS(rt_sigpending) };
 
 static const struct narrow kvm_narrow[] = { { SCMP_SYS(ioctl), 1, 0xff00, 0xae00 } }; /* KVMIO */
 

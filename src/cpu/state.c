@@ -98,7 +98,9 @@ static bool hidden_ok(const struct cpu *c)
 
 static bool vector_ok(const struct cpu *c)
 {
-	return sys_xcr0_valid(c, c->xcr0) && !(c->xss & ~c->model->xss_mask) && !(c->mxcsr & ~vec_mxcsr_mask(c));
+	bool xcr0_ok = cpu_has(c, FEAT_XSAVE) ? sys_xcr0_valid(c, c->xcr0) : c->xcr0 == XCR0_X87; /* as at reset */
+
+	return xcr0_ok && !(c->xss & ~c->model->xss_mask) && !(c->mxcsr & ~vec_mxcsr_mask(c));
 }
 
 static bool msrs_ok(const struct cpu *c)

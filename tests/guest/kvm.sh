@@ -18,7 +18,7 @@ if [ -z "$LONG" ]; then
 fi
 LIMIT=1200
 export LIMIT
-cases auto gdb model guest-realmode guest-events guest-exceptions guest-interrupts guest-paging guest-paging32 guest-ports \
+cases auto auto-load gdb model guest-realmode guest-events guest-exceptions guest-interrupts guest-paging guest-paging32 guest-ports \
 	guest-segments guest-selfmod guest-system guest-tasks guest-smp
 cases apic-realmode apic-events apic-interrupts apic-paging apic-system apic-smp
 cases switch-realmode switch-events switch-interrupts switch-paging switch-selfmod switch-system switch-tasks switch-smp

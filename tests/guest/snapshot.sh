@@ -24,8 +24,8 @@ await_ticks() {
 
 start() {
 	: >"$TMPDIR/console"
-	"$DOPPEL" boot -q --name "$1" --engine "$2" --cpus "$3" --memory 64M --kernel "$elf" --append hold \
-		--debug-exit --timeout 300 >"$TMPDIR/console" 2>"$TMPDIR/errors" </dev/null &
+	"$DOPPEL" boot -q --name "$1" --engine "$2" --cpus "$3" --cpu "${4:-host}" --memory 64M --kernel "$elf" \
+		--append hold --debug-exit --timeout 300 >"$TMPDIR/console" 2>"$TMPDIR/errors" </dev/null &
 	pid=$!
 	await_ticks "$TMPDIR/console" 3
 }
@@ -45,9 +45,9 @@ save() {
 	ticks=$(sed -n 's/^ticks //p' "$TMPDIR/console" | tr -d '\r' | head -n 3 | tail -n 1)
 }
 
-for case in "interp interp 1" "interp translate 2" "translate interp 2" "translate translate 1"; do
+for case in "interp interp 1" "interp translate 2" "translate interp 2" "translate translate 1" "interp interp 1 host,-xsave"; do
 	set -- $case
-	start "snap-$$" "$1" "$3"
+	start "snap-$$" "$1" "$3" ${4:+"$4"}
 	save --stop "snap-$$" "$snap"
 	wait $pid || fail "a machine that was saved and stopped did not end with status 0"
 	go_on "$2"
