@@ -79,9 +79,8 @@ static const struct narrow always[] = {
 
 /* direct: processes for guest code, which this one starts from memory and traces; docs/direct.md. */
 static const int direct_calls[] = {
-	SCMP_SYS(vfork),
-	SCMP_SYS(close_range),
-	SCMP_SYS(sched_setaffinity),
+	SCMP_SYS(vfork),	 SCMP_SYS(close_range), SCMP_SYS(sched_setaffinity), SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(clock_gettime),
 };
 
 static const struct narrow direct_narrow[] = {
@@ -89,6 +88,8 @@ static const struct narrow direct_narrow[] = {
 	IS(execveat, 4, AT_EMPTY_PATH), /* what is open: no path leads anywhere */
 	IS(prlimit64, 0, 0),
 	IS(prctl, 0, PR_SET_NO_NEW_PRIVS),
+	IS(setpgid, 0, 0),
+	IS(arch_prctl, 0, 0x1012), /* ARCH_SET_CPUID */
 	IS(seccomp, 0, SECCOMP_SET_MODE_FILTER),
 	IS(kill, 1, SIGKILL),
 	IS(ptrace, 0, PTRACE_TRACEME), /* and nothing that would take hold of a process that does not ask for it */
