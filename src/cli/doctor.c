@@ -210,7 +210,7 @@ static void tell_in_force(struct report *r)
 static void tell_sandbox(struct report *r)
 {
 	long landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	bool seccomp = !prctl(PR_GET_SECCOMP), namespaces = can_unshare();
+	bool seccomp = prctl(PR_GET_SECCOMP) >= 0, namespaces = can_unshare();
 	char text[200];
 
 	line(r, "sandbox", seccomp,
