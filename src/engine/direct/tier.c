@@ -57,7 +57,7 @@ static u32 host_aux(void)
  * CR4.PKE is 0, which CPUID.07H:ECX.OSPKE shows. */
 static unsigned host_vouch(void)
 {
-	u32 a, b, c, d;
+	u32 a = 0, b = 0, c = 0, d = 0;
 	bool amd = __get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx;
 	bool keys = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & BIT(4));
 
