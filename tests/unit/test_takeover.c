@@ -103,13 +103,14 @@ static void test_network(void **state)
 
 	(void)state;
 	for (const char *p = ATTACKS; *p; p++) {
-		struct loop *l = loop_new(&e);
 		u8 bytes[64] = { (u8)*p };
 		const struct net_frame f = { .bytes = bytes, .len = sizeof(bytes) };
+		struct loop *l;
 		struct net *n;
 
 		if (*p == 's' || *p == 'M')
 			continue;
+		l = loop_new(&e);
 		assert_int_equal(net_parse(&spec, "user", 0, &e), 0);
 		n = net_new(&spec, l, &e);
 		assert_non_null(n);
