@@ -9,6 +9,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <cmocka.h>
@@ -69,6 +72,18 @@ static void assert_held(const char *whose, char which, int status)
 	fail_msg("%s: attack %c: status %#x", whose, which, (unsigned)status);
 }
 
+/* The file server's view of the directory alone is made by root only, and not in a chroot (docs/share.md). */
+static bool own_view_possible(const char *dir)
+{
+	pid_t pid = fork();
+	int status = -1;
+
+	if (!pid)
+		_exit(unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+		      mount(dir, dir, NULL, MS_BIND, NULL) || chdir(dir) || syscall(SYS_pivot_root, ".", "."));
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
 static void test_file_server(void **state)
 {
 	char dir[] = "/tmp/doppel-takeover-XXXXXX";
@@ -78,10 +93,13 @@ static void test_file_server(void **state)
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	for (const char *p = ATTACKS; *p; p++) {
-		struct loop *l = loop_new(&e);
+		struct loop *l;
 		struct share *s;
 		int slot;
 
+		if (*p == 'M' && !own_view_possible(dir))
+			continue;
+		l = loop_new(&e);
 		assert_int_equal(share_parse(&spec, dir, &e), 0);
 		s = share_new(&spec, l, &e);
 		assert_non_null(s);
