@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The guest's root: this host's, a directory, or a tar archive that is unpacked into the cache and kept there under its
- * name, size and time.
+ * The guest's root: this host's, a directory, Debian's, or a tar archive that is unpacked into the cache and kept there
+ * under its name, size and time. Who is not root cannot give files away: such a copy's files are this user's, and the
+ * guest sees root's instead.
  */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/program.h"
 #include "cli/run.h"
 
-static void remove_tree(const char *dir, int *sig)
+void rootfs_remove(const char *dir, int *sig)
 {
+	if (access(dir, F_OK))
+		return;
 	program_run((char *[]){ "chmod", "-R", "u+rwX", "--", (char *)dir, NULL }, sig);
-	program_run((char *[]){ "rm", "-rf", "--", (char *)dir, NULL }, sig);
+	program_run((char *[]){ "rm", "-rf", "--one-file-system", "--", (char *)dir, NULL }, sig);
 }
 
 /* tar's, and its end also if a signal comes meanwhile. */
@@ -21,10 +25,12 @@ static int fill(char *part, char *tar, const char *name, struct err *e)
 {
 	int sig = 0, status;
 
-	status = program_run((char *[]){ "tar", "-C", part, "--exclude=dev/*", "-xf", tar, NULL }, &sig);
+	status = program_run((char *[]){ "tar", "-C", part, "--numeric-owner", "--exclude=dev/*",
+					 geteuid() ? "--no-xattrs" : "--xattrs-include=*", "-xpf", tar, NULL },
+			     &sig);
 	if (!status && !sig)
 		return 0;
-	remove_tree(part, &sig);
+	rootfs_remove(part, &sig);
 	if (sig)
 		raise(sig);
 	return err_set(e, "--rootfs '%.200s' is neither a directory nor an archive that tar can unpack", name);
@@ -54,7 +60,7 @@ static int unpack(struct run_options *o, const char *tar, const struct stat *st,
 		return -1;
 	if (!rename(part, o->root))
 		return 0;
-	remove_tree(part, &sig); /* another run was faster, or it cannot be kept */
+	rootfs_remove(part, &sig); /* another run was faster, or it cannot be kept */
 	if (sig)
 		raise(sig);
 	return stat(o->root, &there) ? err_errno(e, "cannot keep '%.200s'", o->root) : 0;
@@ -69,11 +75,16 @@ int rootfs_find(struct run_options *o, struct err *e)
 	strcpy(o->root, "/");
 	if (!o->rootfs)
 		return 0;
+	if (!strncmp(o->rootfs, "debian", 6) && (!o->rootfs[6] || o->rootfs[6] == ':')) {
+		o->root_owned = geteuid();
+		return debian_root(o->root, sizeof(o->root), o->rootfs[6] ? o->rootfs + 7 : "stable", e);
+	}
 	o->copy = len > 5 && !strcmp(o->rootfs + len - 5, ",copy");
 	if (snprintf(dir, sizeof(dir), "%.*s", (int)(len - (o->copy ? 5 : 0)), o->rootfs) >= (int)sizeof(dir))
 		return err_set(e, "--rootfs '%.100s...' is too long", o->rootfs);
 	if (stat(dir, &st))
 		return err_errno(e, "--rootfs '%.200s'", dir);
+	o->root_owned = !S_ISDIR(st.st_mode) && geteuid();
 	if (!S_ISDIR(st.st_mode))
 		return unpack(o, dir, &st, e);
 	if (!realpath(dir, real) || strlen(real) >= sizeof(o->root))

@@ -64,6 +64,7 @@ static void add_shares(struct run *r, struct vm_config *vm)
 		snprintf(root->dir, sizeof(root->dir), "%s", o->root);
 		strcpy(root->tag, "root");
 		root->readonly = true;
+		root->root_owned = o->root_owned;
 	}
 	for (unsigned i = 0; i < o->nr_shares; i++) {
 		struct share_spec *s = &vm->share[vm->nr_shares++];

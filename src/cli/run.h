@@ -31,6 +31,7 @@ struct run_options {
 	/* What they come to. */
 	char cwd[1024], root[1024];
 	bool copy; /* the root's files are in the initramfs */
+	bool root_owned; /* what is this user's there is root's for the guest */
 	bool tty, tty_err;
 };
 
@@ -49,6 +50,11 @@ int cache_directory(char *path, size_t len, struct err *e);
 
 /* rootfs.c: what --rootfs names, as a directory in o->root. -1 with a sentence. */
 int rootfs_find(struct run_options *o, struct err *e);
+/* A tree that doppel has made, if it is there. *sig: as program_run() has it. */
+void rootfs_remove(const char *dir, int *sig);
+
+/* debian.c: the directory of Debian's root of that suite, made if it is not there. -1 with a sentence. */
+int debian_root(char *root, size_t len, const char *suite, struct err *e);
 
 /* initramfs.c: a file descriptor with agent, modules, and what the options want beside, or -1 with a sentence. */
 int initramfs_make(const struct guest_kernel *k, const struct run_options *o, struct err *e);

@@ -28,6 +28,16 @@ static u64 shown_ino(struct fs *f, const struct statx *st)
 	return st->stx_ino;
 }
 
+static u32 shown_uid(const struct fs *f, u32 uid)
+{
+	return f->spec->root_owned && uid == f->uid ? 0 : uid;
+}
+
+static u32 shown_gid(const struct fs *f, u32 gid)
+{
+	return f->spec->root_owned && gid == f->gid ? 0 : gid;
+}
+
 void attr_fill(struct fs *f, const struct statx *st, struct fuse_attr *a)
 {
 	*a = (struct fuse_attr){
@@ -42,8 +52,8 @@ void attr_fill(struct fs *f, const struct statx *st, struct fuse_attr *a)
 		.ctimensec = st->stx_ctime.tv_nsec,
 		.mode = st->stx_mode,
 		.nlink = st->stx_nlink,
-		.uid = st->stx_uid,
-		.gid = st->stx_gid,
+		.uid = shown_uid(f, st->stx_uid),
+		.gid = shown_gid(f, st->stx_gid),
 		.rdev = (u32)(st->stx_rdev_minor & 0xff) | st->stx_rdev_major << 8 |
 			(st->stx_rdev_minor & ~0xffu) << 12,
 		.blksize = st->stx_blksize,
@@ -160,8 +170,8 @@ int fs_statx(struct fs *f, struct request *r)
 	o.mask = st.stx_mask & (STATX_BASIC_STATS | STATX_BTIME);
 	o.blksize = st.stx_blksize;
 	o.nlink = st.stx_nlink;
-	o.uid = st.stx_uid;
-	o.gid = st.stx_gid;
+	o.uid = shown_uid(f, st.stx_uid);
+	o.gid = shown_gid(f, st.stx_gid);
 	o.mode = st.stx_mode;
 	o.ino = shown_ino(f, &st);
 	o.size = st.stx_size;

@@ -75,6 +75,8 @@ struct fs {
 	const struct share_spec *spec;
 	int proc;  /* /proc/self/fd */
 	bool owns; /* may give files away: new ones belong to who made them */
+	uid_t uid; /* the server's own */
+	gid_t gid;
 	struct node *root;
 	struct ids nodes, handles;
 	u32 n_buffers;

@@ -184,7 +184,9 @@ static int begin(struct server *s, const struct share_spec *spec, struct err *e)
 	int dir, proc, ret;
 
 	s->fs.max_fds = fds_for_nodes();
-	s->fs.owns = !geteuid();
+	s->fs.uid = geteuid();
+	s->fs.gid = getegid();
+	s->fs.owns = !s->fs.uid;
 	if (confine_root(spec, &dir, &proc, e))
 		return -1;
 	ret = fs_init(&s->fs, spec, dir, proc);

@@ -32,6 +32,7 @@ struct share_spec {
 	char tag[SHARE_TAG_MAX + 1];
 	bool readonly, no_xattr, locks, writeback;
 	enum share_cache cache;
+	bool root_owned; /* what belongs to the server's user the guest sees as root's; not an option */
 };
 
 /* DIR[:TAG][,ro][,cache=auto|none|always][,writeback][,locks][,noxattr] */
