@@ -11,10 +11,8 @@ static bool group7(u8 modrm, unsigned vouched)
 {
 	unsigned reg = modrm >> 3 & 7;
 
-	if (modrm < 0xc0 && reg <= 1)
+	if ((modrm < 0xc0 && reg <= 1) || reg == 4)
 		return !(vouched & VOUCH_UMIP);
-	if (reg == 4)
-		return true;
 	switch (modrm) {
 	case 0xee: /* RDPKRU, WRPKRU */
 	case 0xef:

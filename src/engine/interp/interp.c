@@ -175,9 +175,10 @@ static void link_blocks(struct interp *in, const struct chain_end *last, struct 
 		from->succ[last->jumped] = b;
 }
 
-/* Runs block after block until something else wants a look: stop is the instruction count at which something does; once
- * asks for one chain only. Returns the last outcome, dealt with; OUT_AGAIN if the next instruction must be stepped. */
-static int run_blocks(struct interp *in, u64 stop, bool once)
+/* Runs block after block until something else wants a look: stop is the instruction count at which something does at
+ * the latest, from `look` on nothing is begun; once asks for one chain only. Returns the last outcome, dealt with;
+ * OUT_AGAIN if the next instruction must be stepped. */
+static int run_blocks(struct interp *in, u64 stop, u64 look, bool once)
 {
 	struct cpu *c = in->cpu;
 	struct chain_end last = { .b = NULL };
@@ -197,7 +198,7 @@ static int run_blocks(struct interp *in, u64 stop, bool once)
 		link_blocks(in, &last, b, flushes);
 		out = in->hooks ? in->hooks->run_chain(in, b, stop, &last) : interp_run_chain(in, b, stop, &last);
 		stop = MIN(stop, in->icount_end);
-	} while (!out && !once && !pressing(c, in->ignored) && c->icount < stop);
+	} while (!out && !once && !pressing(c, in->ignored) && c->icount < stop && c->icount < look);
 	return out;
 }
 
@@ -272,7 +273,7 @@ static void run_some(struct interp *in)
 {
 	struct cpu *c = in->cpu;
 	int out = OUT_AGAIN;
-	u64 stop = in->icount_end;
+	u64 stop = in->icount_end, look = ~0ull;
 
 	if (unlikely(atomic_load_explicit(&in->flush_wanted, memory_order_relaxed)))
 		blocks_flush(in);
@@ -286,10 +287,11 @@ static void run_some(struct interp *in)
 	if (unlikely(in->native)) {
 		if ((interp_native(in) || c->icount >= in->native_look) && in->native(in))
 			return;
-		stop = MIN(stop, in->native_look);
+		look = in->native_look;
+		stop = MIN(stop, look + NATIVE_SLACK);
 	}
 	if (!must_step(c))
-		out = run_blocks(in, stop, c->wishes);
+		out = run_blocks(in, stop, look, c->wishes);
 	if (out == OUT_AGAIN)
 		out = step_insn(in);
 	if (out == OUT_HALT)

@@ -59,6 +59,7 @@ _Static_assert(sizeof(struct frame) <= 64, "blocks_begin() keeps one cache line 
 #define FRAME_HASH (1u << 12)
 #define RECENT (1u << 15)
 #define STEP_CACHE (1u << 8)
+#define NATIVE_SLACK 8192
 
 /* Instructions run one at a time, checked against the bytes in memory at each use. */
 struct stepped {
@@ -98,7 +99,8 @@ struct interp {
 	void *native_opaque;
 	u64 native_cold; /* the value of CR3 with which it has nothing to do, ~0: none; not asked behind each change to
 			    user mode */
-	u64 native_look; /* ... but in any case from this instruction count on, in kernel mode, too */
+	u64 native_look; /* ... but in any case from this instruction count on, in kernel mode, too, or up to
+			    NATIVE_SLACK later: to stop exactly would be slow */
 	const void *no_code;   /* block.code of what is not translated */
 	struct block *nowhere; /* what a link leads to that leads nowhere: the address of no frame */
 	struct block *hash[BLOCK_HASH];

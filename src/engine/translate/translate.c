@@ -114,6 +114,8 @@ static void way_to(struct translate *t, struct link *left, struct block *b)
 		links_note_jump(t, t->in.cpu->r[R_RIP], b);
 }
 
+_Static_assert(NATIVE_SLACK >= 2 * ROW_INSNS, "else code is interpreted before each look");
+
 static int run_chain(struct interp *in, struct block *b, u64 stop, struct chain_end *last)
 {
 	struct translate *t = of(in);
