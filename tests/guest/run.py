@@ -83,6 +83,21 @@ def terminal():
     return before
 
 
+def shell():
+    """No command, on a terminal: the user's shell as a login shell."""
+    pid, fd = pty.fork()
+    if not pid:
+        os.environ.update(PS1="prompt$ ", SHELL="/bin/sh")
+        os.execv(DOPPEL, [DOPPEL, "run", "--timeout", str(LIMIT), "--no-share"])
+    os.write(fd, b"echo name is $0, si''ze; stty -a | head -n 1\n")
+    if b"name is -sh, size" not in read_until(fd, b"rows"):
+        fail("no login shell")
+    os.write(fd, b"kill -HUP $$ || exit 9\n")
+    _, status = os.waitpid(pid, 0)
+    if os.waitstatus_to_exitcode(status) != 128 + signal.SIGHUP:
+        fail(f"status {os.waitstatus_to_exitcode(status)} of a shell that SIGHUP ended")
+
+
 def limit():
     p = subprocess.run([DOPPEL, "run", "--timeout", "1", "--", "sleep", "100"], stdin=subprocess.DEVNULL,
                        stderr=subprocess.PIPE, timeout=LIMIT)
@@ -93,5 +108,6 @@ def limit():
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # in the background it may be ignored, and so it would stay
 signals()
 terminal()
+shell()
 limit()
-print("signals, a terminal, a limit")
+print("signals, two terminals, a limit")
