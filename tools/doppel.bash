@@ -40,7 +40,7 @@ _doppel() {
 		COMPREPLY=($(compgen -W "$(_doppel_options "$program" "$verb" | cut -d ' ' -f 1)" -- "$word"))
 	else
 		case $verb in
-		stop | save | stat | monitor)
+		stop | save | stat | monitor | exec)
 			COMPREPLY=($(compgen -W "$("$program" ps 2>/dev/null | cut -d ' ' -f 1)" -- "$word")) ;;
 		help)
 			COMPREPLY=($(compgen -W "$("$program" help 2>/dev/null | sed -n 's/^  doppel \([a-z]*\).*/\1/p')" -- "$word")) ;;

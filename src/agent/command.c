@@ -15,40 +15,34 @@
 
 #include "agent/agent.h"
 
-struct plan {
-	struct agent_run r;
-	const char *directory, *program;
-	char **argv, **env;
-	int fd[3]; /* what becomes 0, 1 and 2 */
-};
-
-static char **strings(struct agent *a, u8 **at, const u8 *end, u32 n)
+static char **strings(u8 **at, const u8 *end, u32 n)
 {
 	char **list = n < AGENT_MESSAGE_MAX ? calloc(n + 1, sizeof(*list)) : NULL;
 
 	for (u32 i = 0; list && i < n; i++) {
 		list[i] = (char *)agent_string(at, end);
-		if (!list[i])
-			agent_fail(a, "a command with too few words");
+		if (!list[i]) {
+			free(list);
+			return NULL;
+		}
 	}
-	if (!list)
-		agent_fail(a, "the guest has no memory for the command");
 	return list;
 }
 
-static void take_plan(struct agent *a, struct plan *p, u8 *body, u32 len)
+const char *plan_take(struct plan *p, u8 *body, u32 len)
 {
 	u8 *at = body + sizeof(p->r), *end = body + len;
 
 	if (len < sizeof(p->r))
-		agent_fail(a, "a command that is too short");
+		return "a command that is too short";
 	memcpy(&p->r, body, sizeof(p->r));
 	p->directory = agent_string(&at, end);
 	p->program = agent_string(&at, end);
-	p->argv = strings(a, &at, end, p->r.args);
-	p->env = strings(a, &at, end, p->r.env);
-	if (!p->argv[0] || p->r.groups > ARRAY_SIZE(p->r.group))
-		agent_fail(a, "a command without a name");
+	p->argv = strings(&at, end, p->r.args);
+	p->env = strings(&at, end, p->r.env);
+	if (!p->argv || !p->env)
+		return "a command with too few words, or no memory for it";
+	return !p->argv[0] || p->r.groups > ARRAY_SIZE(p->r.group) ? "a command without a name" : NULL;
 }
 
 static void open_pipe(struct agent *a, struct plan *p, unsigned n)
@@ -66,20 +60,44 @@ static void open_pipe(struct agent *a, struct plan *p, unsigned n)
 		agent_fail(a, "a pipe's owner: %s", strerror(errno));
 }
 
+static void set_size(int fd, u16 rows, u16 cols)
+{
+	struct winsize size = { .ws_row = rows, .ws_col = cols };
+
+	ioctl(fd, TIOCSWINSZ, &size);
+}
+
+const char *plan_terminal(const struct agent_run *r, int *master, int *slave)
+{
+	int unlock = 0, n = 0;
+	char path[32];
+
+	*slave = -1;
+	*master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (*master < 0)
+		return "no terminal for the command";
+	if (!ioctl(*master, TIOCSPTLCK, &unlock) && !ioctl(*master, TIOCGPTN, &n)) {
+		snprintf(path, sizeof(path), "/dev/pts/%d", n);
+		*slave = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	}
+	if (*slave >= 0 && !fchown(*slave, r->uid, 5) && !fchmod(*slave, 0620)) {
+		set_size(*master, r->rows, r->cols);
+		return NULL;
+	}
+	close(*master);
+	if (*slave >= 0)
+		close(*slave);
+	return "the command's terminal cannot be opened";
+}
+
 /* The master is read and written by us: AGENT_IN and AGENT_OUT. */
 static void open_terminal(struct agent *a, struct plan *p)
 {
-	int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), unlock = 0, n = 0, slave;
-	char path[32];
+	int master, slave;
+	const char *why = plan_terminal(&p->r, &master, &slave);
 
-	if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) || ioctl(master, TIOCGPTN, &n))
-		agent_fail(a, "no terminal for the command: %s", strerror(errno));
-	snprintf(path, sizeof(path), "/dev/pts/%d", n);
-	slave = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (slave < 0)
-		agent_fail(a, "%s: %s", path, strerror(errno));
-	if (fchown(slave, p->r.uid, 5) || fchmod(slave, 0620))
-		agent_fail(a, "%s: %s", path, strerror(errno));
+	if (why)
+		agent_fail(a, "%s: %s", why, strerror(errno));
 	a->tty = true;
 	a->slave = slave;
 	a->pty = a->s[AGENT_OUT].fd = master;
@@ -88,7 +106,6 @@ static void open_terminal(struct agent *a, struct plan *p)
 	p->fd[0] = p->fd[1] = slave;
 	if (p->r.flags & AGENT_TTY_ERR)
 		p->fd[2] = slave;
-	command_size(a, p->r.rows, p->r.cols);
 }
 
 static _Noreturn void refuse(const char *what, const char *name, int status)
@@ -97,7 +114,7 @@ static _Noreturn void refuse(const char *what, const char *name, int status)
 	_exit(status);
 }
 
-static _Noreturn void become(const struct plan *p)
+void plan_become(const struct plan *p)
 {
 	gid_t group[ARRAY_SIZE(p->r.group)];
 	sigset_t none;
@@ -122,31 +139,33 @@ static _Noreturn void become(const struct plan *p)
 	refuse("run", p->program, errno == ENOENT ? 127 : 126);
 }
 
-void command_start(struct agent *a, u8 *body, u32 len)
+bool command_start(struct agent *a, u8 *body, u32 len)
 {
-	struct plan p;
+	struct plan *p = &a->plan;
+	const char *why;
 	u64 now;
 
 	if (a->pid)
-		return;
-	take_plan(a, &p, body, len);
-	if (p.r.flags & AGENT_TTY)
-		open_terminal(a, &p);
+		return false;
+	why = plan_take(p, body, len);
+	if (why)
+		agent_fail(a, "%s", why);
+	if (p->r.flags & AGENT_TTY)
+		open_terminal(a, p);
 	for (unsigned n = AGENT_IN; n <= AGENT_ERR; n++)
-		if (a->s[n].fd < 0 && !(n == AGENT_ERR && (p.r.flags & AGENT_TTY_ERR)))
-			open_pipe(a, &p, n);
+		if (a->s[n].fd < 0 && !(n == AGENT_ERR && (p->r.flags & AGENT_TTY_ERR)))
+			open_pipe(a, p, n);
 	now = agent_clock();
 	agent_say(a, AGENT_STARTED, &now, sizeof(now));
 	a->pid = fork();
 	if (a->pid < 0)
 		agent_fail(a, "no process for the command: %s", strerror(errno));
 	if (!a->pid)
-		become(&p);
+		plan_become(p);
 	for (unsigned i = 0; i < 3; i++)
-		if (p.fd[i] != a->slave)
-			close(p.fd[i]);
-	free(p.argv);
-	free(p.env);
+		if (p->fd[i] != a->slave)
+			close(p->fd[i]);
+	return true;
 }
 
 /* A terminal's foreground job gets what its user means; else all that the command has begun. */
@@ -163,8 +182,6 @@ void command_signal(struct agent *a, u32 sig)
 
 void command_size(struct agent *a, u16 rows, u16 cols)
 {
-	struct winsize size = { .ws_row = rows, .ws_col = cols };
-
 	if (a->pty >= 0)
-		ioctl(a->pty, TIOCSWINSZ, &size);
+		set_size(a->pty, rows, cols);
 }

@@ -50,14 +50,19 @@ static void write_all(int fd, const void *p, size_t n)
 	}
 }
 
-void agent_say(struct agent *a, enum agent_message type, const void *p, u32 len)
+void agent_say_of(struct agent *a, u16 session, enum agent_message type, const void *p, u32 len)
 {
-	u8 whole[512];
-	struct agent_head h = { .len = MIN(len, sizeof(whole) - sizeof(h)), .type = (u16)type };
+	u8 whole[sizeof(struct agent_head) + 8 + AGENT_DATA_MAX];
+	struct agent_head h = { .len = MIN(len, sizeof(whole) - sizeof(h)), .type = (u16)type, .session = session };
 
 	memcpy(whole, &h, sizeof(h));
 	memcpy(whole + sizeof(h), p, h.len);
 	write_all(a->port[AGENT_CONTROL], whole, sizeof(h) + h.len);
+}
+
+void agent_say(struct agent *a, enum agent_message type, const void *p, u32 len)
+{
+	agent_say_of(a, 0, type, p, len);
 }
 
 void agent_fail(struct agent *a, const char *fmt, ...)
@@ -109,6 +114,10 @@ static void handle(struct agent *a)
 {
 	const char *word[4];
 
+	if (a->head.session) {
+		exec_handle(a);
+		return;
+	}
 	words(a, word);
 	switch (a->head.type) {
 	case AGENT_CLOCK:
@@ -130,7 +139,8 @@ static void handle(struct agent *a)
 		setup_net(a, word);
 		break;
 	case AGENT_RUN:
-		command_start(a, a->body, a->head.len);
+		if (command_start(a, a->body, a->head.len))
+			a->body = NULL;
 		break;
 	case AGENT_SIGNAL:
 		command_signal(a, (u32)number(a, 4));

@@ -28,6 +28,11 @@ enum agent_message {
 	AGENT_SIZE,    /* u16 rows, columns */
 	AGENT_END,     /* u64: standard input ends after so many bytes */
 	AGENT_REFUSED, /* u32: what is written to this port (AGENT_OUT or AGENT_ERR) has no reader any more */
+	/* both say, of a session that is not 0, whose streams have no ports: */
+	AGENT_DATA,   /* u32: which stream; up to AGENT_DATA_MAX bytes */
+	AGENT_CREDIT, /* u32: which stream, u32: so many bytes more may come; at first it is AGENT_WINDOW */
+	/* doppel says: */
+	AGENT_GONE, /* who began the session is gone */
 	/* the agent says: */
 	AGENT_HELLO = 64, /* u32 version, u32 0, u64: ns since the kernel began */
 	AGENT_STARTED,	  /* u64: ns since the kernel began; the command's first instruction comes next */
@@ -39,10 +44,17 @@ enum agent_message {
 struct agent_head {
 	u32 len; /* of what follows the head */
 	u16 type;
-	u16 session; /* 0: the command of `doppel run` */
+	u16 session; /* 0: the command of `doppel run`; others: of `doppel exec`, from RUN to EXIT or FAILED */
 };
 
-enum { AGENT_TTY_ERR = 1, AGENT_TTY = 2 }; /* flags: the terminal is standard error, too; standard input and output */
+/* flags: the terminal is standard error, too; standard input and output. Of a session that is not 0: the user is the
+ * one that is given, not that of the first command. (Its directory is the first one's if it is empty; its variables are
+ * added to the first one's.) */
+enum { AGENT_TTY_ERR = 1, AGENT_TTY = 2, AGENT_USER = 4 };
+
+#define AGENT_WINDOW (64u << 10)
+#define AGENT_DATA_MAX 8192u
+#define AGENT_SESSIONS 8u /* besides 0, at once */
 
 struct agent_run {
 	u32 flags, umask, uid, gid;

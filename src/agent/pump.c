@@ -126,8 +126,10 @@ static void reap(struct agent *a)
 	while (read(a->signals, &info, sizeof(info)) > 0)
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (pid != a->pid)
+		if (pid != a->pid) {
+			exec_reaped(a, pid, WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
 			continue;
+		}
 		a->exited = true;
 		if (a->slave >= 0)
 			close(a->slave);
@@ -165,7 +167,18 @@ static void finish(struct agent *a)
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-enum { P_CONTROL, P_SIGNALS, P_IN, P_IN_TO, P_OUT, P_OUT_TO, P_ERR, P_ERR_TO, NR_WATCHED };
+enum {
+	P_CONTROL,
+	P_SIGNALS,
+	P_IN,
+	P_IN_TO,
+	P_OUT,
+	P_OUT_TO,
+	P_ERR,
+	P_ERR_TO,
+	P_EXEC,
+	NR_WATCHED = P_EXEC + EXEC_WATCHED
+};
 
 static struct pollfd watch(int fd, short events)
 {
@@ -184,6 +197,7 @@ static void plan(const struct agent *a, struct pollfd *p)
 	p[P_OUT_TO] = watch(a->port[AGENT_OUT], a->s[AGENT_OUT].len ? POLLOUT : 0);
 	p[P_ERR] = watch(a->s[AGENT_ERR].fd, a->s[AGENT_ERR].len ? 0 : POLLIN);
 	p[P_ERR_TO] = watch(a->port[AGENT_ERR], a->s[AGENT_ERR].len ? POLLOUT : 0);
+	exec_plan(a, p + P_EXEC);
 }
 
 void pump(struct agent *a)
@@ -193,6 +207,7 @@ void pump(struct agent *a)
 	for (;;) {
 		plan(a, p);
 		poll(p, NR_WATCHED, -1);
+		exec_serve(a, p + P_EXEC);
 		if (p[P_CONTROL].revents)
 			agent_receive(a);
 		if (p[P_SIGNALS].revents)
@@ -206,6 +221,7 @@ void pump(struct agent *a)
 			deliver(a, n);
 			tell_closed(a, n);
 		}
+		exec_settle(a);
 		if (a->exited)
 			finish(a);
 	}

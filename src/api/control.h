@@ -19,6 +19,8 @@ struct control_config {
 	/* Into the open file fd; -1: into a file at path. */
 	int (*save)(void *opaque, const char *path, int fd, struct err *e);
 	void (*stats)(void *opaque, FILE *f); /* as JSON */
+	/* A command in the guest, whose streams are messages over fd, which it takes; NULL: there is no agent. */
+	int (*exec)(void *opaque, int fd, struct err *e);
 	void *opaque;
 };
 

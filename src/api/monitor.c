@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The commands of commands.def. Whatever looks at vCPUs or devices holds the machine while it does.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -379,6 +380,25 @@ static int do_balloon(struct monitor *m, const char *arg, FILE *out, struct err 
 	if (*arg)
 		fprintf(out, "the guest is asked for %llu KiB", (unsigned long long)bytes >> 10);
 	return 0;
+}
+
+static int do_exec(struct monitor *m, const char *arg, FILE *out, struct err *e)
+{
+	int fd, ret;
+
+	(void)arg;
+	(void)out;
+	if (!m->cfg.exec)
+		return err_set(e, "no agent of doppel's is in that machine: 'doppel run --name NAME' has one");
+	fd = m->file >= 0 ? fcntl(m->file, F_DUPFD_CLOEXEC, 3) : -1;
+	if (fd < 0)
+		return err_set(e, "'exec' is what 'doppel exec' says: it needs a socket along with it");
+	pthread_mutex_lock(&m->cfg.vm->lock);
+	ret = m->cfg.exec(m->cfg.opaque, fd, e);
+	pthread_mutex_unlock(&m->cfg.vm->lock);
+	if (ret)
+		close(fd);
+	return ret;
 }
 
 static int do_quit(struct monitor *m, const char *arg, FILE *out, struct err *e)

@@ -11,9 +11,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "api/exec.h"
 #include "chardev/bulk.h"
 
-#define FROM_AGENT_MAX 1024u
+#define FROM_AGENT_MAX (AGENT_DATA_MAX + 1024u)
 #define LOG_MAX 4096u
 #define IMPATIENCE 3u /* that many signals to end it ... */
 #define IMPATIENCE_NS (2 * NS_PER_SEC)
@@ -40,11 +41,14 @@ struct session {
 	atomic_bool resized;
 	unsigned stops;
 	u64 stops_since;
+	struct execs *execs;
 	bool hello, exited, ended;
 	struct agent_exit exit;
 	struct session_end end;
 	char why[400];
 };
+
+static void say_of(void *opaque, const struct agent_head *h, const void *body);
 
 struct session *session_new(const struct session_config *cfg, struct err *e)
 {
@@ -55,6 +59,12 @@ struct session *session_new(const struct session_config *cfg, struct err *e)
 		return NULL;
 	}
 	s->cfg = *cfg;
+	s->execs = execs_new(say_of, s);
+	if (!s->execs) {
+		free(s);
+		err_set(e, "out of memory");
+		return NULL;
+	}
 	s->null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	for (unsigned i = 0; i < AGENT_PORTS; i++)
 		s->closed_at[i] = ~0ull;
@@ -67,6 +77,7 @@ void session_free(struct session *s)
 		return;
 	if (s->null >= 0)
 		close(s->null);
+	execs_free(s->execs);
 	free(s->out);
 	free(s);
 }
@@ -118,13 +129,20 @@ static bool append(struct session *s, const void *p, size_t len)
 	return true;
 }
 
+static void say_of(void *opaque, const struct agent_head *h, const void *body)
+{
+	struct session *s = opaque;
+
+	append(s, h, sizeof(*h));
+	append(s, body, h->len);
+	deliver(s);
+}
+
 void session_say(struct session *s, enum agent_message type, const void *p, size_t len)
 {
 	const struct agent_head h = { .len = (u32)len, .type = (u16)type };
 
-	append(s, &h, sizeof(h));
-	append(s, p, len);
-	deliver(s);
+	say_of(s, &h, p);
 }
 
 static void on_ended(void *opaque, struct chardev *c, u64 bytes)
@@ -252,18 +270,30 @@ static void handle(struct session *s, unsigned type, const u8 *p, u32 len)
 	}
 }
 
+/* One of its own agents never says so much at once. */
+static bool is_too_long(const struct session *s, const struct agent_head *h)
+{
+	return s->in_len == sizeof(*h) && h->len > FROM_AGENT_MAX - sizeof(*h) - 1;
+}
+
 static size_t control_write(struct chardev *c, const u8 *p, size_t n)
 {
 	struct session *s = container_of(c, struct session, control);
+	struct agent_head h = { 0 };
 
-	for (size_t i = 0; i < n; i++) {
-		struct agent_head h;
+	for (size_t at = 0, part; at < n; at += part) {
+		u32 want = sizeof(h);
 
-		s->in[s->in_len++] = p[i];
-		if (s->in_len < sizeof(h))
+		memcpy(&h, s->in, sizeof(h));
+		if (s->in_len >= sizeof(h))
+			want += h.len;
+		part = MIN(n - at, (size_t)(want - s->in_len));
+		memcpy(s->in + s->in_len, p + at, part);
+		s->in_len += (u32)part;
+		if (s->in_len < want)
 			continue;
 		memcpy(&h, s->in, sizeof(h));
-		if (h.len > FROM_AGENT_MAX - sizeof(h) - 1) {
+		if (is_too_long(s, &h)) {
 			fail(s, "the guest's agent said what no agent says");
 			s->in_len = 0;
 			return n;
@@ -272,7 +302,10 @@ static size_t control_write(struct chardev *c, const u8 *p, size_t n)
 			continue;
 		s->in[s->in_len] = 0;
 		s->in_len = 0;
-		handle(s, h.type, s->in + sizeof(h), h.len);
+		if (h.session)
+			execs_hear(s->execs, &h, s->in + sizeof(h));
+		else
+			handle(s, h.type, s->in + sizeof(h), h.len);
 	}
 	return n;
 }
@@ -301,6 +334,15 @@ static size_t log_write(struct chardev *c, const u8 *p, size_t n)
 	s->text_len += keep - drop;
 	s->text[s->text_len] = 0;
 	return n;
+}
+
+/* ---- other commands ---------------------------------------------------------------------------------------------- */
+
+int session_exec(struct session *s, int fd, struct err *e)
+{
+	if (s->exited)
+		return err_set(e, "the machine ends");
+	return execs_add(s->execs, atomic_load(&s->loop), fd, e);
 }
 
 /* ---- the machine's side ------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ struct chardev *session_chardev(void *opaque, const char *spec, struct loop *loo
 void session_poll(void *opaque, struct vm *vm);
 /* Something for the agent: it gets it as soon as it listens. */
 void session_say(struct session *s, enum agent_message type, const void *p, size_t len);
+/* A client of `doppel exec` (api/exec.h): its socket, which becomes the session's, or -1 with a sentence. */
+int session_exec(struct session *s, int fd, struct err *e);
 /* Async-signal-safe: the signal is the command's, or ends the machine while there is no command. */
 void session_signal(void *session, int sig);
 void session_resized(void *session);

@@ -12,6 +12,8 @@ static const struct verb verbs[] = {
 	{ "fetch", "doppel fetch", "gets the kernel that 'doppel run' starts", fetch_main, fetch_help },
 	{ "boot", "doppel boot [options]", "a machine: from a disk image, a kernel or firmware", boot_main, boot_help },
 	{ "ps", "doppel ps", "the machines that are running", ps_main, ps_help },
+	{ "exec", "doppel exec [options] NAME [-- COMMAND]", "another command in a machine of 'doppel run --name NAME'",
+	  exec_main, exec_help },
 	{ "stop", "doppel stop NAME", "presses a machine's power button, or ends it (--now)", stop_main, stop_help },
 	{ "save", "doppel save NAME FILE", "a snapshot of a running machine", save_main, save_help },
 	{ "stat", "doppel stat NAME", "the counters of a running machine", stat_main, stat_help },

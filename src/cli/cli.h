@@ -26,6 +26,8 @@ int cli_fail(const struct err *e);
 
 int run_main(int argc, char **argv);
 void run_help(FILE *f);
+int exec_main(int argc, char **argv);
+void exec_help(FILE *f);
 int fetch_main(int argc, char **argv);
 void fetch_help(FILE *f);
 int boot_main(int argc, char **argv);

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/signals.h"
+#include "cli/run_control.h"
 
 /* A machine of one use: nothing is waited for that is not there, the clock is not measured, and the guest's kernel does
  * not guard against the only user that it has. */
@@ -24,6 +25,7 @@ struct run {
 	struct boot_options boot;
 	struct guest_kernel kernel;
 	struct session *session;
+	struct run_control *control;
 	struct vm *vm;
 	char append[2048], initrd[64];
 	int initrd_fd;
@@ -127,14 +129,16 @@ static int build(struct run *r, struct err *e)
 		return -1;
 	r->initrd_fd = initramfs_make(&r->kernel, &r->o, e);
 	r->session = r->initrd_fd >= 0 ? session_new(&cfg, e) : NULL;
-	if (!r->session || configure(r, e) || run_command_say(r->session, &r->o, &r->boot.vm, e))
+	if (!r->session || configure(r, e) || run_command_say(r->session, &r->o, &r->boot.vm, e) ||
+	    run_control_new(&r->control, &r->boot, e))
 		return -1;
 	r->vm = vm_new(&r->boot.vm, e);
-	if (!r->vm)
+	if (!r->vm || run_control_open(r->control, r->vm, r->session, e))
 		return -1;
 	session_poll(r->session, r->vm);
 	if (!r->boot.no_sandbox) {
 		sandbox_init(&r->sandbox, r->vm);
+		r->sandbox.listens |= r->control != NULL;
 		sandbox_enter(&r->sandbox);
 	}
 	r->built_ns = monotonic();
@@ -233,11 +237,12 @@ static int run_vm(struct run *r, struct err *e)
 		fprintf(stderr, "doppel: engine %s, %llu MiB, %u vCPU%s, kernel %s\n", r->vm->cfg.engine->name,
 			(unsigned long long)(r->vm->cfg.memory >> 20), r->vm->cfg.cpus, r->vm->cfg.cpus == 1 ? "" : "s",
 			r->kernel.image);
-	if (r->o.tty && make_raw(e))
+	if (run_control_start(r->control, e) || (r->o.tty && make_raw(e)))
 		return cli_fail(e);
 	signals_on_any(session_signal, r->session);
 	signals_on_resize(session_resized, r->session);
 	status = vm_run(r->vm, e);
+	run_control_stop(r->control);
 	signals_on_resize(NULL, NULL);
 	signals_on_any(NULL, NULL);
 	if (r->o.tty)
@@ -266,7 +271,9 @@ int run_main(int argc, char **argv)
 		signals_init();
 		status = build(r, &e) ? cli_fail(&e) : run_vm(r, &e);
 	}
+	run_control_stop(r->control);
 	vm_free(r->vm);
+	run_control_free(r->control);
 	session_free(r->session);
 	if (r->initrd_fd >= 0)
 		close(r->initrd_fd);

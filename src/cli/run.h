@@ -33,6 +33,7 @@ struct run_options {
 	bool copy; /* the root's files are in the initramfs */
 	bool root_owned; /* what is this user's there is root's for the guest */
 	bool tty, tty_err;
+	bool exec; /* in a machine that is running: what is not given is as its first command has it */
 };
 
 /* run_options.c. -1 with a sentence. */
@@ -59,7 +60,12 @@ int debian_root(char *root, size_t len, const char *suite, struct err *e);
 /* initramfs.c: a file descriptor with agent, modules, and what the options want beside, or -1 with a sentence. */
 int initramfs_make(const struct guest_kernel *k, const struct run_options *o, struct err *e);
 
-/* run_command.c: tells the agent all that it needs. -1 with a sentence. */
+/* -e; run_options.c, too. */
+int run_options_add_env(struct run_options *o, const char *val, struct err *e);
+
+/* run_command.c: the body of AGENT_RUN, to be freed. NULL with a sentence. */
+void *run_command_body(const struct run_options *o, size_t *len, struct err *e);
+/* Tells the agent all that it needs. -1 with a sentence. */
 int run_command_say(struct session *s, const struct run_options *o, const struct vm_config *vm, struct err *e);
 
 #endif

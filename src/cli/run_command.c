@@ -108,7 +108,7 @@ static int find_user(struct agent_run *r, const struct run_options *o, struct er
 
 	if (o->user)
 		return named_user(r, o->user, e);
-	if (o->rootfs)
+	if (o->rootfs || o->exec)
 		return 0; /* root */
 	r->uid = geteuid();
 	r->gid = getegid();
@@ -143,10 +143,13 @@ static u32 add_environment(struct text *t, const struct run_options *o)
 	char term[300];
 	u32 n = 0;
 
-	for (char **var = environ; !o->rootfs && *var; var++)
+	for (char **var = environ; !o->rootfs && !o->exec && *var; var++)
 		n += add_var(t, o, *var);
-	if (o->rootfs) {
+	if (o->rootfs || o->tty)
 		snprintf(term, sizeof(term), "TERM=%.200s", getenv("TERM") ? getenv("TERM") : "dumb");
+	if (o->exec && o->tty)
+		n += add_var(t, o, term);
+	if (o->rootfs) {
 		n += add_var(t, o, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 		n += add_var(t, o, o->user ? "HOME=/" : "HOME=/root");
 		n += add_var(t, o, term);
@@ -158,8 +161,8 @@ static u32 add_environment(struct text *t, const struct run_options *o)
 
 static const char *find_shell(const struct run_options *o, const struct agent_run *r)
 {
-	const struct passwd *pw = o->rootfs ? NULL : getpwuid(r->uid);
-	const char *shell = o->rootfs || o->user ? NULL : getenv("SHELL");
+	const struct passwd *pw = o->rootfs || o->exec ? NULL : getpwuid(r->uid);
+	const char *shell = o->rootfs || o->user || o->exec ? NULL : getenv("SHELL");
 
 	if (shell && *shell == '/')
 		return shell;
@@ -188,19 +191,20 @@ static u32 add_command(struct text *t, const struct run_options *o, const struct
 
 static const char *find_directory(const struct run_options *o)
 {
-	if (o->directory)
-		return o->directory;
+	if (o->directory || o->exec)
+		return o->directory ? o->directory : "";
 	return !o->rootfs || !o->no_share ? o->cwd : "/";
 }
 
-static int say_run(struct session *s, const struct run_options *o, struct err *e)
+void *run_command_body(const struct run_options *o, size_t *len, struct err *e)
 {
-	struct agent_run r = { .flags = (o->tty ? AGENT_TTY : 0) | (o->tty_err ? AGENT_TTY_ERR : 0) };
+	struct agent_run r = { .flags = (o->tty ? AGENT_TTY : 0) | (o->tty_err ? AGENT_TTY_ERR : 0) |
+					(o->user ? AGENT_USER : 0) };
 	struct winsize size;
 	struct text t = { 0 };
 
 	if (find_user(&r, o, e))
-		return -1;
+		return NULL;
 	r.umask = umask(0);
 	umask(r.umask);
 	if (o->tty && !ioctl(STDIN_FILENO, TIOCGWINSZ, &size)) {
@@ -213,11 +217,23 @@ static int say_run(struct session *s, const struct run_options *o, struct err *e
 	r.env = add_environment(&t, o);
 	if (t.failed || t.len > AGENT_MESSAGE_MAX) {
 		free(t.p);
-		return err_set(e, "the command and its environment are too long");
+		err_set(e, "the command and its environment are too long");
+		return NULL;
 	}
 	memcpy(t.p, &r, sizeof(r));
-	session_say(s, AGENT_RUN, t.p, t.len);
-	free(t.p);
+	*len = t.len;
+	return t.p;
+}
+
+static int say_run(struct session *s, const struct run_options *o, struct err *e)
+{
+	size_t len;
+	void *body = run_command_body(o, &len, e);
+
+	if (!body)
+		return -1;
+	session_say(s, AGENT_RUN, body, len);
+	free(body);
 	return 0;
 }
 

@@ -78,7 +78,7 @@ static int hand_on(struct run_options *o, const char *name, const char *val, str
 	return 0;
 }
 
-static int add_env(struct run_options *o, const char *val, struct err *e)
+int run_options_add_env(struct run_options *o, const char *val, struct err *e)
 {
 	const char *here = strchr(val, '=') ? NULL : getenv(val);
 
@@ -113,7 +113,7 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 		o->directory = val;
 		return *val == '/' ? 0 : err_set(e, "-w '%.100s': give a path from / on", val);
 	case RUN_ENV:
-		return add_env(o, val, e);
+		return run_options_add_env(o, val, e);
 	case RUN_USER:
 		o->user = val;
 		return 0;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * libFuzzer on what doppel believes of the agent in a guest: any bytes on the control port, in pieces of any size, and
- * anything on the kernel's console.
+ * anything on the kernel's console; with a client of `doppel exec`, for which some of it is meant.
  */
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "api/session.h"
 
@@ -31,12 +33,17 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	u8 step = size ? data[0] : 0;
 	const struct chardev_user user = { .room = room, .rx = rx, .opaque = &step };
 
-	if (!s)
-		return 0;
-	control = session_chardev(s, SESSION_PORT "0", NULL, &e);
-	log = session_chardev(s, SESSION_LOG, NULL, &e);
+	struct loop *loop = loop_new(&e);
+	int pair[2] = { -1, -1 };
+
+	if (!s || !loop || socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		abort();
+	control = session_chardev(s, SESSION_PORT "0", loop, &e);
+	log = session_chardev(s, SESSION_LOG, loop, &e);
 	chardev_set_user(control, &user);
 	session_say(s, AGENT_HOST, "host", 5);
+	if (session_exec(s, pair[1], &e))
+		abort();
 	for (size_t at = 1, n; at < size; at += n) {
 		n = MIN(size - at, (size_t)step + 1);
 		if (chardev_write(control, data + at, n) != n || chardev_write(log, data + at, n) != n)
@@ -47,5 +54,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	if (end.ended || end.status < 0 || end.status > 255 || strlen(end.why) >= 400 || strlen(end.log) > 4096)
 		abort();
 	session_free(s);
+	loop_free(loop);
+	close(pair[0]);
 	return 0;
 }

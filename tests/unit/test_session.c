@@ -114,7 +114,9 @@ static void test_nonsense(void **state)
 /* A length that no message has: the end, with a sentence; what follows is looked at anew. */
 static void test_too_long(void **state)
 {
-	static const u32 lengths[] = { 1024 - 8, 1024, 1 << 20, 0x7fffffff, 0xfffffff8, 0xffffffff };
+	static const u32 lengths[] = {
+		AGENT_DATA_MAX + 1024 - 8, AGENT_DATA_MAX + 1024, 1 << 20, 0x7fffffff, 0xfffffff8, 0xffffffff
+	};
 	struct world w;
 
 	(void)state;
