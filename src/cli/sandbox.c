@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <seccomp.h>
@@ -106,10 +107,41 @@ static const struct narrow direct_narrow[] = {
 	IS(ptrace, 0, PTRACE_SETSIGMASK),
 };
 
-static const int kvm_calls[] = { SCMP_SYS(timer_create), SCMP_SYS(timer_settime),   SCMP_SYS(timer_gettime),
-				 SCMP_SYS(timer_delete), SCMP_SYS(rt_sigtimedwait), SCMP_SYS(rt_sigpending) };
+/* kvm: turns end by a timer; its descriptors are those of machines that are made: no node is opened, no machine,
+ * processor or device made, no processor's model or filter of MSRs changed. */
+static const int kvm_calls[] = { SCMP_SYS(timer_create), SCMP_SYS(timer_settime), SCMP_SYS(timer_gettime),
+				 SCMP_SYS(timer_delete), SCMP_SYS(rt_sigtimedwait) };
 
-static const struct narrow kvm_narrow[] = { { SCMP_SYS(ioctl), 1, 0xff00, 0xae00 } }; /* KVMIO */
+static const struct narrow kvm_narrow[] = {
+	IS(ioctl, 1, KVM_RUN),
+	IS(ioctl, 1, KVM_GET_REGS),
+	IS(ioctl, 1, KVM_SET_REGS),
+	IS(ioctl, 1, KVM_GET_SREGS2),
+	IS(ioctl, 1, KVM_SET_SREGS2),
+	IS(ioctl, 1, KVM_GET_DEBUGREGS),
+	IS(ioctl, 1, KVM_SET_DEBUGREGS),
+	IS(ioctl, 1, KVM_GET_XSAVE),
+	IS(ioctl, 1, KVM_GET_XSAVE2),
+	IS(ioctl, 1, KVM_SET_XSAVE),
+	IS(ioctl, 1, KVM_GET_XCRS),
+	IS(ioctl, 1, KVM_SET_XCRS),
+	IS(ioctl, 1, KVM_GET_MSRS),
+	IS(ioctl, 1, KVM_SET_MSRS),
+	IS(ioctl, 1, KVM_GET_LAPIC),
+	IS(ioctl, 1, KVM_SET_LAPIC),
+	IS(ioctl, 1, KVM_GET_MP_STATE),
+	IS(ioctl, 1, KVM_SET_MP_STATE),
+	IS(ioctl, 1, KVM_GET_VCPU_EVENTS),
+	IS(ioctl, 1, KVM_SET_VCPU_EVENTS),
+	IS(ioctl, 1, KVM_SET_DEVICE_ATTR), /* the TSC's offset: there are no devices */
+	IS(ioctl, 1, KVM_SET_GUEST_DEBUG),
+	IS(ioctl, 1, KVM_INTERRUPT),
+	IS(ioctl, 1, KVM_NMI),
+	IS(ioctl, 1, KVM_SIGNAL_MSI),
+	IS(ioctl, 1, KVM_SET_GSI_ROUTING),
+	IS(ioctl, 1, KVM_SET_USER_MEMORY_REGION), /* shadow RAM */
+	IS(ioctl, 1, KVM_GET_DIRTY_LOG),
+};
 
 /* Who has a listening socket may take connections from it. */
 static const int listener_calls[] = { SCMP_SYS(accept4) };

@@ -18,13 +18,16 @@ if [ -z "$LONG" ]; then
 fi
 LIMIT=1200
 export LIMIT
-cases auto auto-load gdb model guest-realmode guest-events guest-exceptions guest-interrupts guest-paging guest-paging32 guest-ports \
-	guest-segments guest-selfmod guest-system guest-tasks guest-smp
-cases apic-realmode apic-events apic-interrupts apic-paging apic-system apic-smp
-cases switch-realmode switch-events switch-interrupts switch-paging switch-selfmod switch-system switch-tasks switch-smp
+cases auto auto-load gdb init model guest-realmode guest-events guest-exceptions guest-interrupts guest-paging guest-paging32 guest-ports \
+	guest-segments guest-selfmod guest-system guest-tasks guest-smp guest-restart
+cases apic-realmode apic-events apic-interrupts apic-paging apic-system apic-smp apic-restart
+cases switch-realmode switch-events switch-interrupts switch-paging switch-selfmod switch-system switch-tasks switch-smp switch-restart
 cases storm-ports storm-msrs storm-mmio storm-apic storm-timers storm-code
 cases snap-1-kvm-interp-kvm snap-1-kvm-kvm snap-2-kvm-interp-kvm snap-2-kvm-translate clock
 cases debian-1
 cases debian-2
 cases debian-switch-1
+cases debian-switch-2
+cases debian-apic-1
+cases debian-snap-1-kvm-translate-kvm
 exit $status

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <linux/kvm.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
@@ -175,12 +176,51 @@ static void test_sealed(void **state)
 		}
 }
 
+/* The engine kvm works on the machine that it has, and makes no other: what it may not ends the process
+ * (signals_init()). */
+static void assert_ioctl(unsigned long request, int ends_with)
+{
+	struct vm vm = { .tasks = -1, .cfg.engine = &engine_kvm };
+	struct sandbox s = { .landlock = false };
+	struct err e;
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		signals_init();
+		sandbox_init(&s, &vm);
+		if (sandbox_seal(&s, &e))
+			_exit(SUCCEEDED);
+		close(2);
+		_exit(ioctl(-1, request, 0) && errno == EBADF ? FAILED : SUCCEEDED);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), ends_with);
+}
+
+static void test_kvm(void **state)
+{
+	(void)state;
+	if (!sandbox_possible())
+		return;
+	assert_ioctl(KVM_RUN, FAILED);
+	assert_ioctl(KVM_SET_USER_MEMORY_REGION, FAILED);
+	assert_ioctl(KVM_CREATE_VM, 125);
+	assert_ioctl(KVM_CREATE_VCPU, 125);
+	assert_ioctl(KVM_CREATE_DEVICE, 125);
+	assert_ioctl(KVM_X86_SET_MSR_FILTER, 125);
+	assert_ioctl(KVM_SET_CPUID2, 125);
+	assert_ioctl(KVM_SET_IDENTITY_MAP_ADDR, 125);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_file_server),
 		cmocka_unit_test(test_network),
 		cmocka_unit_test(test_sealed),
+		cmocka_unit_test(test_kvm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

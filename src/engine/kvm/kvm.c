@@ -69,11 +69,6 @@ static void *machine_new(struct mem *mem, const struct cpuid_model *model, const
 		return NULL;
 	}
 	m->user_apic = o && o->user_apic;
-	if (m->user_apic && model->cpus > 1) {
-		err_set(e, "--apic user is for one CPU in this version: give --cpus 1 or --apic kernel");
-		free(m);
-		return NULL;
-	}
 	pthread_mutex_init(&m->lock, NULL);
 	m->sys = m->fd = -1;
 	if (kvm_open(&m->sys, &m->fd, e) || kvm_check_caps(m->sys, e) || enable_all(m, e) ||

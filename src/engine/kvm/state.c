@@ -109,6 +109,8 @@ void kvm_sregs_from(struct kvm_sregs2 *s, const struct cpu *c)
 		.efer = c->efer,
 		.apic_base = c->apic_base,
 	};
+	if (!(c->efer & EFER_LMA))
+		s->cs.l = 0; /* means nothing there, and KVM refuses it */
 	if (!has_pdptes(c))
 		return;
 	s->flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;

@@ -230,17 +230,20 @@ static int export_regs(struct kvm_vcpu *v)
 }
 
 /* KVM shows a kick that no HLT has used up only in that a halted vCPU is none, so this one is halted for a moment. 1 if
- * there is one, 0, -1. */
+ * there is one, 0, -1. An INIT that comes meanwhile is obeyed by the asking, and *mp is what it made of the vCPU. */
 static int kick_waits(struct kvm_vcpu *v, struct kvm_mp_state *mp)
 {
 	struct kvm_mp_state now = { .mp_state = KVM_MP_STATE_HALTED };
 
 	if (!model_has(v->cpu->model, FEAT_KVM_PV_UNHALT) || mp->mp_state != KVM_MP_STATE_RUNNABLE)
 		return 0;
-	if (ioctl(v->fd, KVM_SET_MP_STATE, &now) || ioctl(v->fd, KVM_GET_MP_STATE, &now) ||
-	    ioctl(v->fd, KVM_SET_MP_STATE, mp))
+	if (ioctl(v->fd, KVM_SET_MP_STATE, &now) || ioctl(v->fd, KVM_GET_MP_STATE, &now))
 		return -1;
-	return now.mp_state == KVM_MP_STATE_RUNNABLE;
+	if (activity_of(&now) == ACT_WAIT_SIPI) {
+		*mp = now;
+		return 0;
+	}
+	return ioctl(v->fd, KVM_SET_MP_STATE, mp) ? -1 : now.mp_state == KVM_MP_STATE_RUNNABLE;
 }
 
 /* KVM has used it up once it has run the halted vCPU. Where it was halted indeed, the next HLT is over at once, too:
@@ -253,7 +256,7 @@ static int take_kick(struct kvm_vcpu *v, struct kvm_mp_state *mp)
 	if (waits <= 0)
 		return waits;
 	__atomic_store_n(&v->cpu->kvm_unhalted, 1, __ATOMIC_RELEASE);
-	return ioctl(v->fd, KVM_SET_MP_STATE, &halted) || kvm_nudge(v) ? -1 : 0;
+	return ioctl(v->fd, KVM_SET_MP_STATE, &halted) || kvm_nudge(v) || ioctl(v->fd, KVM_GET_MP_STATE, mp) ? -1 : 0;
 }
 
 /* MSRs before the APIC, whose timer may be the TSC deadline; the activity state first, because asking for it has INIT
@@ -273,12 +276,26 @@ int kvm_export(struct kvm_vcpu *v)
 	return 0;
 }
 
+/* Not where run() left it: INIT and SIPI came together, and it runs again as it did. */
+static bool restarted(struct kvm_vcpu *v)
+{
+	struct kvm_regs regs;
+	struct kvm_sregs2 sregs;
+	const struct seg *cs = &v->shadow->seg[SEG_CS];
+
+	if (ioctl(v->fd, KVM_GET_REGS, &regs) || ioctl(v->fd, KVM_GET_SREGS2, &sregs))
+		return false;
+	return regs.rip != v->shadow->r[R_RIP] || sregs.cs.selector != cs->sel || sregs.cs.base != cs->base;
+}
+
 /* An INIT or SIPI that reached it has made another processor of it; asking has it obeyed. A kick has it run. */
 static bool settle_activity(struct kvm_vcpu *v)
 {
 	struct kvm_mp_state mp;
 
-	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp) || (activity_of(&mp) == v->shadow->activity && kick_waits(v, &mp) <= 0))
+	if (ioctl(v->fd, KVM_GET_MP_STATE, &mp))
+		return false;
+	if (activity_of(&mp) == v->shadow->activity && !restarted(v) && kick_waits(v, &mp) <= 0)
 		return false;
 	return kvm_export(v) == 0;
 }

@@ -89,12 +89,12 @@ unsigned kit_smp_start(void)
 	return kit_cpus;
 }
 
-void kit_smp_restart(unsigned cpu)
+bool kit_smp_restart(unsigned cpu)
 {
 	u64 before = alive;
 
 	start(cpu, 0);
-	kit_wait(&alive, before + 1);
+	return kit_wait(&alive, before + 1);
 }
 
 void kit_smp_run(void (*fn)(unsigned cpu, void *arg), void *arg)

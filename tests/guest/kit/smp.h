@@ -17,8 +17,8 @@ extern unsigned kit_cpus;
 
 /* INIT and SIPI to all others; returns how many processors run, this one included. */
 unsigned kit_smp_start(void);
-/* The same for one processor, which is thrown out of whatever it does. */
-void kit_smp_restart(unsigned cpu);
+/* The same for one processor, which is thrown out of whatever it does. False: it did not come. */
+bool kit_smp_restart(unsigned cpu);
 /* fn(cpu, arg) on every processor; returns when all are done. The others have interrupts enabled while they wait. */
 void kit_smp_run(void (*fn)(unsigned cpu, void *arg), void *arg);
 /* This processor's number. */
