@@ -23,8 +23,8 @@ static int blob_read_fd(struct blob *f, int fd, const char *path, const char *wh
 			u8 *bigger = f->size <= max ? realloc(f->data, room = room ? room * 2 : BLOB_CHUNK) : NULL;
 
 			if (!bigger)
-				return err_set(e, "%s '%.200s' has more than %llu MiB: no memory for it", what, path,
-					       (unsigned long long)(MIN(f->size, max) >> 20));
+				return err_set(e, "%s '%.200s' has more than %llu KiB: no memory for it", what, path,
+					       (unsigned long long)(MIN(f->size, max) >> 10));
 			f->data = bigger;
 		}
 		n = read(fd, f->data + f->size, room - f->size);

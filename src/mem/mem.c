@@ -178,10 +178,10 @@ static int map_backing(struct mem *m, u64 size, u8 **hva, u64 *offset, struct er
 {
 	*offset = m->fd_size;
 	if (ftruncate(m->fd, (off_t)(m->fd_size + size)))
-		return err_errno(e, "cannot make %llu MiB of guest memory", (unsigned long long)(size >> 20));
+		return err_errno(e, "cannot make %llu KiB of guest memory", (unsigned long long)(size >> 10));
 	*hva = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)*offset);
 	if (*hva == MAP_FAILED)
-		return err_errno(e, "cannot map %llu MiB of guest memory", (unsigned long long)(size >> 20));
+		return err_errno(e, "cannot map %llu KiB of guest memory", (unsigned long long)(size >> 10));
 	madvise(*hva, size, MADV_DONTDUMP);
 	return 0;
 }

@@ -148,6 +148,9 @@ guest mmio <<'E'
 	hlt
 E
 ends exit 43 "" --debug-exit
+# Little of the host: a small stack is enough; memory that there is not is told with a figure that is not 0.
+(ulimit -s 256 && ends exit 43 "" --debug-exit && exit $bad) || bad=1
+(ulimit -f 1 && ends exit 125 "cannot make 640 KiB of guest memory" && exit $bad) || bad=1
 ends triple 124 "triple fault"
 ends triple 124 "rip" --engine interp
 ends spin 125 "--timeout" --timeout 2

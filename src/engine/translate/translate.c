@@ -189,12 +189,13 @@ static void code_unmap(struct translate *t)
 
 static int translate_probe(struct err *e)
 {
-	struct translate t = { .rw = NULL };
+	struct translate *t = calloc(1, sizeof(*t)); /* more than a small stack holds */
+	int ret = t ? code_map(t, e) : err_set(e, "no memory for the engine translate");
 
-	if (code_map(&t, e))
-		return -1;
-	code_unmap(&t);
-	return 0;
+	if (!ret)
+		code_unmap(t);
+	free(t);
+	return ret;
 }
 
 static int start_verifying(struct translate *t, u64 every, struct err *e)
