@@ -213,20 +213,27 @@ static int set_owner(struct fs *f, struct node *n, uid_t uid, gid_t gid)
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) ? -errno : 0;
 }
 
-static int set_size(struct fs *f, struct node *n, const struct handle *h, u64 size)
+static int cut(const struct fs *f, int fd, u64 size, bool strip)
+{
+	if (strip)
+		file_strip(f, fd);
+	return ftruncate(fd, (off_t)size) ? -errno : 0;
+}
+
+static int set_size(struct fs *f, struct node *n, const struct handle *h, u64 size, bool strip)
 {
 	int fd, ret;
 
 	if (size > INT64_MAX)
 		return -EFBIG;
 	if (h && h->writable)
-		return ftruncate(h->fd, (off_t)size) ? -errno : 0;
+		return cut(f, h->fd, size, strip);
 	if (n->type == S_IFDIR)
 		return -EISDIR;
 	fd = node_open(f, n, O_WRONLY);
 	if (fd < 0)
 		return fd;
-	ret = ftruncate(fd, (off_t)size) ? -errno : 0;
+	ret = cut(f, fd, size, strip);
 	close(fd);
 	return ret;
 }
@@ -259,16 +266,19 @@ static int set_times(struct fs *f, struct node *n, const struct handle *h, const
 	return fd < 0 ? fd : utimensat(fd, n->name, t, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
 }
 
+#define CHANGES (FATTR_MODE | FATTR_UID | FATTR_GID | FATTR_SIZE | FATTR_ATIME | FATTR_MTIME)
+
 static int change(struct fs *f, struct node *n, const struct handle *h, const struct fuse_setattr_in *in)
 {
 	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
 	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
 	int ret = 0;
 
-	if (in->valid & (FATTR_UID | FATTR_GID))
+	/* Nothing to change is a change of owner to who it is. */
+	if ((in->valid & (FATTR_UID | FATTR_GID)) || !(in->valid & CHANGES))
 		ret = set_owner(f, n, uid, gid);
 	if (!ret && (in->valid & FATTR_SIZE))
-		ret = set_size(f, n, h, in->size);
+		ret = set_size(f, n, h, in->size, in->valid & FATTR_KILL_SUIDGID);
 	if (!ret && (in->valid & FATTR_MODE))
 		ret = set_mode(f, n, h, in->mode);
 	if (!ret && (in->valid & (FATTR_ATIME | FATTR_MTIME)))

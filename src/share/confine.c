@@ -97,10 +97,11 @@ int confine_root(const struct share_spec *s, int *dir, int *proc, struct err *e)
 /* ---- for good ------------------------------------------------------------------------------------------------------
  */
 
-/* Who is not root has none to begin with. */
+/* Who is not root has none to begin with. With CAP_FSETID modes are what the guest's kernel says that they are; it then
+ * says, too, when a write takes set-user-ID bits away (file_strip()). */
 static void drop_privileges(void)
 {
-	u32 keep = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER;
+	u32 keep = 1u << CAP_CHOWN | 1u << CAP_DAC_OVERRIDE | 1u << CAP_FOWNER | 1u << CAP_FSETID;
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct d[2] = { { 0 }, { 0 } };
 

@@ -52,6 +52,19 @@ int file_reply_open(struct fs *f, struct request *r, struct node *n, int fd, con
 	return 0;
 }
 
+void file_strip(const struct fs *f, int fd)
+{
+	struct stat st;
+	mode_t bits = S_ISUID;
+
+	if (!f->owns || fstat(fd, &st) || !(st.st_mode & (S_ISUID | S_ISGID)))
+		return;
+	if (st.st_mode & S_IXGRP)
+		bits |= S_ISGID;
+	if (st.st_mode & bits)
+		fchmod(fd, st.st_mode & 07777 & ~bits);
+}
+
 int fs_open(struct fs *f, struct request *r)
 {
 	const struct fuse_open_in *in = fs_arg(r, sizeof(*in));
@@ -70,6 +83,8 @@ int fs_open(struct fs *f, struct request *r)
 	fd = node_open(f, n, flags);
 	if (fd == -EACCES && (flags & O_ACCMODE) == O_RDWR && (in->flags & O_ACCMODE) == O_WRONLY)
 		fd = node_open(f, n, (flags & ~O_ACCMODE) | O_WRONLY);
+	if (fd >= 0 && (in->flags & O_TRUNC) && (in->open_flags & FUSE_OPEN_KILL_SUIDGID))
+		file_strip(f, fd);
 	ret = fd < 0 ? fd : stat_fd(fd, &st);
 	if (!ret)
 		ret = file_reply_open(f, r, n, fd, &st, &o);
@@ -113,6 +128,8 @@ int fs_write(struct fs *f, struct request *r)
 	if (in->size > r->payload_len)
 		return -EINVAL;
 	v = (struct iovec){ (void *)(uintptr_t)r->payload, in->size };
+	if (in->write_flags & FUSE_WRITE_KILL_SUIDGID)
+		file_strip(f, h->fd);
 	/* The guest can change this flag of an open file. */
 	if ((in->flags & O_APPEND) && !(f->flags & FUSE_WRITEBACK_CACHE))
 		n = pwritev2(h->fd, &v, 1, (off_t)in->offset, RWF_APPEND);
@@ -155,6 +172,8 @@ int fs_fallocate(struct fs *f, struct request *r)
 
 	if (!h)
 		return -EBADF;
+	if (r->h.uid)
+		file_strip(f, h->fd);
 	return fallocate(h->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) ? -errno : 0;
 }
 

@@ -195,6 +195,9 @@ fs_fn fs_getlk, fs_setlk, fs_interrupt;
 int file_reply_open(struct fs *f, struct request *r, struct node *n, int fd, const struct statx *st,
 		    struct fuse_open_out *o);
 int file_flags(const struct fs *f, u32 flags);
+/* A change of its data by somebody who is not root takes set-user-ID bits away (FUSE_HANDLE_KILLPRIV_V2). Where the
+ * server is not root either, its own kernel does that. */
+void file_strip(const struct fs *f, int fd);
 
 /* confine.c: the calling process, for good. */
 int confine_share(const struct share_spec *s, int dir, struct err *e);

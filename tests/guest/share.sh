@@ -12,7 +12,12 @@ mkdir "$TMPDIR/modules" "$TMPDIR/work" "$TMPDIR/lib" "$TMPDIR/outside" "$TMPDIR/
 cp "$guest"/share/modules/*.ko "$TMPDIR/modules"
 cc -O1 -static -o "$TMPDIR/modules/stress" tests/guest/share/stress.c || fail "the program cannot be made"
 cc -O1 -static -o "$TMPDIR/modules/errors" tests/guest/share/errors.c || fail "the program cannot be made"
+cc -O1 -w -static -o "$TMPDIR/modules/posix" tests/guest/share/posix.c || fail "the program cannot be made"
 mkdir "$TMPDIR/errors" && (cd "$TMPDIR/errors" && ../modules/errors) >"$TMPDIR/errors.here"
+[ "$(id -u)" != 0 ] || echo root >"$TMPDIR/modules/who"
+touch "$TMPDIR/modules/who"
+mkdir "$TMPDIR/posix" "$TMPDIR/posix/nomap" && (cd "$TMPDIR/posix" && ../modules/posix $(cat ../modules/who)) >"$TMPDIR/posix.work"
+(cd "$TMPDIR/posix/nomap" && ../../modules/posix nomap $(cat ../../modules/who)) >"$TMPDIR/posix.plain"
 (cd "$TMPDIR" && find modules | cpio -o -H newc --quiet | gzip -1) >"$TMPDIR/modules.gz"
 cat "$guest/share/share.commands.gz" "$TMPDIR/modules.gz" >"$TMPDIR/initrd"
 head -c 3000000 /dev/urandom >"$TMPDIR/work/file"
@@ -45,6 +50,10 @@ done
 # Names, modes, times and errors are those of the host's own file system.
 for d in work plain; do
 	diff "$TMPDIR/errors.here" "$TMPDIR/$d/errors.there" >"$TMPDIR/diff" || { head -n 40 "$TMPDIR/diff"; fail "errors in $d"; }
+done
+# So are open files, times, attributes, locks and users.
+for d in work plain; do
+	diff "$TMPDIR/posix.$d" "$TMPDIR/$d/posix.there" >"$TMPDIR/diff" || { head -n 40 "$TMPDIR/diff"; fail "posix in $d"; }
 done
 for bad in "links: outside" "readonly: written" "BUG:" "WARNING:" "Oops"; do
 	grep -q "$bad" "$TMPDIR/console" && fail "the console has a line with '$bad'"
