@@ -98,7 +98,6 @@ static const struct engine_ops *choose_engine(struct boot_options *o, struct err
 	const struct engine_options *t = &o->vm.engine_options;
 	bool pinned = strcmp(o->engine, "auto");
 	struct arbiter_needs needs = { .counting = o->vm.deterministic,
-				       .untold = o->quiet,
 				       .cpu_model = o->vm.cpu_model,
 				       .cpus = o->vm.cpus,
 				       .features = o->features,

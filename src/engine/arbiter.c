@@ -8,8 +8,8 @@
 
 #include "cpu/cpuid.h"
 
-/* "auto" takes the first one that works and is not on request only. */
-static const struct engine_ops *const engines[] = { &engine_kvm, &engine_translate, &engine_direct, &engine_interp };
+/* "auto" takes the first one that works and gains something. */
+static const struct engine_ops *const engines[] = { &engine_kvm, &engine_direct, &engine_translate, &engine_interp };
 
 const struct engine_ops *arbiter_engine(unsigned n)
 {
@@ -45,17 +45,19 @@ static int refused(const struct engine_ops *ops, const struct arbiter_needs *nee
 		   : 0;
 }
 
+static bool gains_nothing(const struct engine_ops *ops, const struct arbiter_needs *needs)
+{
+	return ops->cpus_gain && needs->cpus > ops->cpus_gain;
+}
+
 static const struct engine_ops *choose_auto(const struct arbiter_needs *needs, struct err *passed, struct err *e)
 {
 	passed->text[0] = 0;
 	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++) {
-		if (refused(engines[n], needs, e) || (needs->untold && engines[n]->on_request))
+		if (refused(engines[n], needs, e) || gains_nothing(engines[n], needs))
 			continue;
-		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e)) {
-			if (!engines[n]->on_request)
-				return engines[n];
-			err_set(e, "%s", engines[n]->on_request);
-		}
+		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e))
+			return engines[n];
 		if (!passed->text[0])
 			err_set(passed, "not %s: %.360s", engines[n]->name, e->text);
 	}

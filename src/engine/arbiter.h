@@ -9,7 +9,6 @@
 /* What the choice of "auto" depends on besides the host. */
 struct arbiter_needs {
 	bool counting;	       /* instructions must be counted: no engine that is timed */
-	bool untold;	       /* nobody reads why an engine is passed over: those on request need no probe */
 	const char *cpu_model; /* which the engine must be able to keep; NULL: any */
 	unsigned cpus;
 	const u64 *features; /* a snapshot's CPU, which the model must come to; NULL: any */

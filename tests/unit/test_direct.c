@@ -43,7 +43,8 @@ static void test_scan(void **state)
 		{ VOUCH_SYSENTER, { 0x0f, 0x34 } },	   { VOUCH_AUX, { 0x0f, 0x01, 0xf9 } },
 		{ VOUCH_AUX, { 0xf3, 0x0f, 0xc7, 0xf8 } }, { VOUCH_UMIP, { 0x0f, 0x01, 0x00 } },
 		{ VOUCH_UMIP, { 0x0f, 0x01, 0x88 } }, /* SIDT */
-		{ VOUCH_PKRU, { 0x0f, 0x01, 0xee } },
+		{ VOUCH_UMIP, { 0x0f, 0x01, 0xe0 } }, /* SMSW */
+		{ VOUCH_UMIP, { 0x0f, 0x01, 0x66 } },	   { VOUCH_PKRU, { 0x0f, 0x01, 0xee } },
 	};
 	static const u8 taken[][4] = {
 		{ 0x0f, 0x05 },		    /* SYSCALL traps */
@@ -174,13 +175,98 @@ static void test_confined(void **state)
 	free(d);
 }
 
+/* ---- promotion: with this process in the mirror's place, whose CPU time is what it has used -----------------------
+ */
+
+static struct direct *one_space(struct mirror **m)
+{
+	struct direct *d = calloc(1, sizeof(*d));
+
+	d->c = calloc(1, sizeof(*d->c));
+	d->c->counters = calloc(1, sizeof(*d->c->counters));
+	*m = &d->mirror[0];
+	(*m)->pid = getpid();
+	(*m)->cpu_ns = mirror_cpu_ns(*m);
+	return d;
+}
+
+static void one_space_free(struct direct *d)
+{
+	free(d->c->counters);
+	free(d->c);
+	free(d);
+}
+
+static void compute(const struct mirror *m, u64 ns)
+{
+	u64 end = mirror_cpu_ns(m) + ns;
+
+	while (mirror_cpu_ns(m) < end)
+		;
+}
+
+/* Stays that are nothing but hand-overs end it, and each time later ones have to show more; long ones make up for that.
+ */
+static void test_demotion(void **state)
+{
+	struct mirror *m;
+	struct direct *d = one_space(&m);
+	struct space *s;
+
+	(void)state;
+	for (unsigned times = 1; times <= 3; times++) {
+		assert_false(promote_hot(d));
+		s = &d->space[0];
+		s->hot = true;
+		s->credit = 1000000;
+		for (unsigned k = 0; k < 1000 && s->hot; k++)
+			promote_stayed(d, m, 8000, 0);
+		assert_false(s->hot);
+		assert_int_equal(s->demotions, times);
+		assert_int_equal(d->c->counters->n[CNT_DIRECT_DEMOTED], times);
+	}
+	s->hot = true;
+	m->cpu_ns = mirror_cpu_ns(m);
+	for (unsigned k = 0; k < 30; k++) {
+		compute(m, 1000000);
+		promote_stayed(d, m, 1000000, 0);
+	}
+	assert_true(s->hot);
+	assert_int_equal(s->demotions, 0);
+	promote_forget(d);
+	assert_false(promote_hot(d));
+	one_space_free(d);
+}
+
+static void test_crowded(void **state)
+{
+	struct mirror *m;
+	struct direct *d = one_space(&m);
+
+	(void)state;
+	d->always = true;
+	d->shortest_ns = 8000;
+	for (unsigned k = 0; k < 60; k++) {
+		compute(m, 1000000);
+		promote_stayed(d, m, 1000000, 0);
+	}
+	assert_false(promote_crowded(d));
+	assert_int_equal(d->crowd_stays_ns, 0); /* and that was a judgement */
+	for (unsigned k = 0; k < 60; k++)
+		promote_stayed(d, m, 1000000, 0);
+	assert_true(promote_crowded(d));
+	/* the next takes longer */
+	for (unsigned k = 0; k < 60; k++)
+		promote_stayed(d, m, 1000000, 0);
+	assert_false(promote_crowded(d));
+	one_space_free(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_scan),
-		cmocka_unit_test(test_seam),
-		cmocka_unit_test(test_vectors),
-		cmocka_unit_test(test_confined),
+		cmocka_unit_test(test_demotion), cmocka_unit_test(test_crowded), cmocka_unit_test(test_scan),
+		cmocka_unit_test(test_seam),	 cmocka_unit_test(test_vectors), cmocka_unit_test(test_confined),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

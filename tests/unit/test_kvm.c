@@ -317,15 +317,15 @@ static void test_limits(void **state)
 
 static void test_arbiter(void **state)
 {
-	struct arbiter_needs counting = { .counting = true }, untold = { .untold = true };
+	struct arbiter_needs counting = { .counting = true }, many = { .cpus = 2 };
 	struct err e = { "" }, passed;
 	const struct engine_ops *ops = arbiter_choose_for("auto", &counting, &passed, &e);
 
 	(void)state;
 	assert_true(ops && !ops->timed);
 	assert_string_equal(passed.text, "");
-	ops = arbiter_choose_for("auto", &untold, &passed, &e);
-	assert_true(ops && !ops->on_request);
+	ops = arbiter_choose_for("auto", &many, &passed, &e);
+	assert_true(ops && (!ops->cpus_gain || ops->cpus_gain >= 2));
 	assert_null(strstr(passed.text, "direct"));
 	assert_null(arbiter_choose_for("kvm", &counting, &passed, &e));
 	assert_non_null(strstr(e.text, "does not count instructions"));

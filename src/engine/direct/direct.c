@@ -165,18 +165,43 @@ static bool has_cpu(const struct direct *d)
 	       !sched_getaffinity(0, sizeof(mine), &mine) && CPU_ISSET(cpu, &mine);
 }
 
-static void pin_here(struct direct *d)
+static bool pin_to(struct direct *d, int cpu)
 {
-	const struct cpu *c = d->c;
 	cpu_set_t set;
 
-	if (d->cpu_pinned >= 0)
-		return;
-	d->cpu_pinned = has_cpu(d) ? (int)(c->tsc_aux & 0xfff) : sched_getcpu();
 	CPU_ZERO(&set);
-	CPU_SET(d->cpu_pinned, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		return false;
+	d->cpu_pinned = cpu;
+	for (struct mirror *m = d->mirror; m < d->mirror + MIRRORS; m++)
+		if (m->alive)
+			mirror_pin(m, cpu);
 	tier_pinned(d);
+	return true;
+}
+
+static void pin_here(struct direct *d)
+{
+	if (d->cpu_pinned < 0) {
+		sched_getaffinity(0, sizeof(d->cpus), &d->cpus);
+		pin_to(d, has_cpu(d) ? (int)(d->c->tsc_aux & 0xfff) : sched_getcpu());
+	}
+}
+
+/* Others want this CPU, too, and a thread that is pinned there cannot be moved by the host: the next one that was ours
+ * to begin with. */
+static void move_on(struct direct *d)
+{
+	int cpu = d->cpu_pinned;
+
+	for (unsigned k = 0; k < CPU_SETSIZE; k++) {
+		cpu = (cpu + 1) % CPU_SETSIZE;
+		if (CPU_ISSET(cpu, &d->cpus) && cpu != d->cpu_pinned && pin_to(d, cpu)) {
+			counter_inc(d->c->counters, CNT_DIRECT_MOVES);
+			return;
+		}
+	}
 }
 
 static bool mirror_ready(struct direct *d, struct mirror *m)
@@ -506,6 +531,8 @@ static bool direct_native(struct interp *in)
 	if (s == STOP_DIED || s == STOP_NOT_IN)
 		return died(d, m);
 	promote_stayed(d, m, ns, d->fault_ns);
+	if (unlikely(promote_crowded(d)))
+		move_on(d);
 	hold_off(d, m, ns);
 	return pressing(in);
 }
@@ -662,7 +689,7 @@ const struct engine_ops engine_direct = {
 	.name = "direct",
 	.uncounted = true,
 	.host = ENGINE_HOST_PROCESSES,
-	.on_request = "it has not been proven with whole systems yet",
+	.cpus_gain = 1,
 	.probe = direct_probe,
 	.attach = direct_attach,
 	.run = direct_run,

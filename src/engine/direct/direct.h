@@ -16,6 +16,7 @@
 #define ENGINE_DIRECT_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/types.h>
 #include <sys/user.h>
 #undef PAGE_SIZE /* base.h's are meant */
@@ -131,6 +132,10 @@ struct direct {
 	_Atomic pid_t inside;		      /* the thread that runs now, of `inside_group` */
 	_Atomic pid_t inside_group;
 	int cpu_pinned, cpu_claim; /* -1; a socket whose name says that the CPU is taken */
+	u64 crowd_stays_ns;	   /* of stays since the CPU was last judged, hand-overs left out, */
+	u64 crowd_used_ns;	   /* and the CPU time that the mirrors had in them */
+	cpu_set_t cpus;		   /* that were ours before */
+	unsigned moves;		   /* in a row to another CPU */
 
 	/* reverse map */
 	u32 *frames; /* by gpa >> PAGE_SHIFT: the first of the mappings, index into maps[] */
@@ -181,6 +186,8 @@ u64 promote_next_look(const struct direct *d);
 void promote_stayed(struct direct *d, struct mirror *m, u64 ns, u64 fault_ns);
 /* It is a new one at the same place, or lost its mirror. */
 void promote_forget(struct direct *d);
+/* Others have had much of this CPU while mirrors wanted it. Asking begins a new judgement when it has come to one. */
+bool promote_crowded(struct direct *d);
 
 /* ---- xstate.c ---- */
 bool xstate_layout(struct xlayout *x);

@@ -33,6 +33,10 @@ enum {
 	/* the CPU's clock of another process is read so often */
 	RECKON_STAYS = 16,
 	RECKON_NS = 1000000,
+	/* a CPU is judged by so much of mirrors' time on it, twice as much behind each move, up to so often; it is
+	 * crowded if the mirrors had less than three quarters of it */
+	JUDGE_NS = 50000000,
+	MAX_MOVES = 6,
 	/* each demotion doubles what the next promotion takes, up to so many times */
 	MAX_DEMOTIONS = 6,
 };
@@ -106,6 +110,8 @@ static s64 earned(struct direct *d, struct mirror *m)
 	u64 now = mirror_cpu_ns(m), used = MIN(now - m->cpu_ns, m->stays_ns);
 	s64 sum = (s64)used - 2 * (s64)m->faults_ns - (s64)(m->stays * STAY_WORTH * d->shortest_ns);
 
+	d->crowd_stays_ns += m->stays_ns - MIN(m->stays_ns, 2 * m->stays * d->shortest_ns + m->faults_ns);
+	d->crowd_used_ns += used;
 	m->cpu_ns = now;
 	m->stays = 0;
 	m->stays_ns = m->faults_ns = 0;
@@ -115,14 +121,18 @@ static s64 earned(struct direct *d, struct mirror *m)
 void promote_stayed(struct direct *d, struct mirror *m, u64 ns, u64 fault_ns)
 {
 	struct space *s = space_of(d);
+	s64 sum;
 
 	d->shortest_ns = MIN(d->shortest_ns ? d->shortest_ns : STAY_NS, ns);
 	d->look_ns = clock_host_ns();
 	m->stays_ns += ns;
 	m->faults_ns += MIN(fault_ns, (u64)MAX_FAULT_NS);
-	if ((++m->stays < RECKON_STAYS && m->stays_ns < RECKON_NS) || d->always || !s || !s->hot)
+	if (++m->stays < RECKON_STAYS && m->stays_ns < RECKON_NS)
 		return;
-	s->credit += earned(d, m);
+	sum = earned(d, m);
+	if (d->always || !s || !s->hot)
+		return;
+	s->credit += sum;
 	if (s->credit < 0) {
 		demote(s);
 		counter_inc(d->c->counters, CNT_DIRECT_DEMOTED);
@@ -130,6 +140,21 @@ void promote_stayed(struct direct *d, struct mirror *m, u64 ns, u64 fault_ns)
 		s->credit = MAX_CREDIT_NS;
 		s->demotions = 0;
 	}
+}
+
+bool promote_crowded(struct direct *d)
+{
+	u64 stays = d->crowd_stays_ns, used = d->crowd_used_ns;
+
+	if (stays < (u64)JUDGE_NS << d->moves)
+		return false;
+	d->crowd_stays_ns = d->crowd_used_ns = 0;
+	if (used >= stays - stays / 4) {
+		d->moves = 0;
+		return false;
+	}
+	d->moves = MIN(d->moves + 1, MAX_MOVES);
+	return true;
 }
 
 void promote_forget(struct direct *d)
