@@ -117,8 +117,18 @@ int sys_syscall(struct cpu *c, const struct insn *i)
 	return enter_kernel(c, flags & ~(u64)(FLAG_VM | FLAG_IF));
 }
 
+/* SYSRET is stepped by the TF that it leaves, not by the one that it finds: a program whose SYSCALL is stepped stops
+ * behind it, before its next instruction. */
+static void step_by_new_flags(struct cpu *c, u32 before)
+{
+	c->no_step = (before & FLAG_TF) && !(c->rflags & FLAG_TF);
+	if (!(before & FLAG_TF) && (c->rflags & FLAG_TF))
+		event_step(c);
+}
+
 static int leave_kernel(struct cpu *c, u32 flags_before)
 {
+	step_by_new_flags(c, flags_before);
 	cpu_update_mode(c);
 	event_flags_changed(c, flags_before);
 	return OUT_END;
