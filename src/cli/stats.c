@@ -38,7 +38,7 @@ static void collect(const struct vm *vm, struct figures *f)
 		f->n[c] += vm->counters.n[c];
 	getrusage(RUSAGE_SELF, &ru);
 	f->wall_s = (double)(vm->run_ns ? vm->run_ns : clock_ns(&vm->clock)) / 1e9;
-	f->cpu_s = seconds(&ru.ru_utime) + seconds(&ru.ru_stime);
+	f->cpu_s = seconds(&ru.ru_utime) + seconds(&ru.ru_stime) + (double)f->n[CNT_DIRECT_CPU_NS] / 1e9;
 	f->peak_rss_kib = ru.ru_maxrss;
 }
 
@@ -64,6 +64,14 @@ static void report(const struct vm *vm, engine_report_fn *fn, void *opaque)
 		vm->cfg.engine->report(vm->vcpu[i]->cpu, fn, opaque);
 }
 
+/* Percent of the guest's user code's time. */
+static double native_share(const struct figures *f)
+{
+	double native = (double)f->n[CNT_DIRECT_NS];
+
+	return 100 * native / (native + (double)f->n[CNT_DIRECT_TRANSLATED_NS]);
+}
+
 static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
 {
 	json_t *counters = json_object(), *root;
@@ -76,6 +84,8 @@ static void print_json(const struct vm *vm, const struct figures *f, FILE *out)
 			 (json_int_t)f->peak_rss_kib, "counters", counters);
 	if (f->n[CNT_INSNS])
 		json_object_set_new(root, "mips", json_real(mips(f)));
+	if (f->n[CNT_DIRECT_NS])
+		json_object_set_new(root, "native_user_percent", json_real(native_share(f)));
 	json_object_set_new(root, "resets", json_integer((json_int_t)vm->resets));
 	if (vm->cfg.engine->report) {
 		json_t *rows = json_array();
@@ -123,6 +133,8 @@ static void print_text(const struct vm *vm, const struct figures *f, FILE *out)
 		fprintf(out, "%.1f million instructions a second of vCPU time\n", mips(f));
 	if (f->n[CNT_TRANSLATED_BLOCKS])
 		print_split(f, out);
+	if (f->n[CNT_DIRECT_NS])
+		fprintf(out, "user code: %.1f %% of its time native, hand-overs included\n", native_share(f));
 	for (unsigned c = 0; c < NR_COUNTERS; c++) {
 		const char *name = counter_name(c);
 		size_t len = strcspn(name, ".");

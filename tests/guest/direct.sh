@@ -48,4 +48,5 @@ grep -q "block audit: .* differs" "$TMPDIR/err" && fail "code and its copies dif
 entries=$(sed -n 's/^direct.entries  *\([0-9]*\) .*/\1/p' "$TMPDIR/err")
 died=$(sed -n 's/^direct.died  *\([0-9]*\) .*/\1/p' "$TMPDIR/err")
 [ "${died:-0}" -gt 0 ] || fail "no mirror was killed while the guest ran in it"
+grep -qE "^user code: [0-9.]+ % of its time native" "$TMPDIR/err" || fail "the share of native user code is not told"
 [ "${entries:-0}" -gt 1000 ] || fail "user code did not run natively (${entries:-0} times)"

@@ -89,7 +89,7 @@ void promote_look(struct direct *d)
 
 	if (user)
 		counter_add(d->c->counters, CNT_DIRECT_TRANSLATED_NS, MIN(now - d->look_ns, (u64)MAX_LOOK_NS));
-	if (s && !s->hot && root == d->look_root)
+	if (s && !s->hot && !d->always && root == d->look_root)
 		credit(d, s,
 		       (user && tier_ok(d) ? LOOK_INSNS : 0) -
 			   ENTRY_INSNS * (s64)MIN(entries - d->look_entries, 1000u));
@@ -112,6 +112,7 @@ static s64 earned(struct direct *d, struct mirror *m)
 
 	d->crowd_stays_ns += m->stays_ns - MIN(m->stays_ns, 2 * m->stays * d->shortest_ns + m->faults_ns);
 	d->crowd_used_ns += used;
+	counter_add(d->c->counters, CNT_DIRECT_CPU_NS, now - MIN(m->cpu_ns, now));
 	m->cpu_ns = now;
 	m->stays = 0;
 	m->stays_ns = m->faults_ns = 0;

@@ -6,12 +6,15 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -269,6 +272,77 @@ static void test_threads(void)
 	CHECK(total == 80000);
 }
 
+/* ---- a debugger: system calls, single steps, a breakpoint and a watchpoint --------------------------------------- */
+
+static volatile unsigned long watched;
+
+static __attribute__((noinline)) void touch(unsigned long v)
+{
+	watched = v;
+	__asm__ volatile("" ::: "memory");
+}
+
+static void debugged(void)
+{
+	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+	raise(SIGSTOP);
+	for (int k = 0; k < 3; k++)
+		syscall(SYS_getppid);
+	touch(1);
+	for (volatile int k = 0; k < 100000; k++)
+		;
+	touch(2);
+	_exit(42);
+}
+
+/* The child's next stop, begun by `how`; its signal, 0: it has ended. */
+static int next_stop(pid_t child, int how, int *status)
+{
+	ptrace(how, child, NULL, NULL);
+	return waitpid(child, status, 0) == child && WIFSTOPPED(*status) ? WSTOPSIG(*status) : 0;
+}
+
+static void test_debugger(void)
+{
+	unsigned calls = 0, k;
+	struct user_regs_struct r, before;
+	int status;
+	long code;
+	pid_t child = fork();
+
+	if (!child)
+		debugged();
+	waitpid(child, &status, 0);
+	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD);
+	while (calls < 6 && next_stop(child, PTRACE_SYSCALL, &status) == (SIGTRAP | 0x80)) {
+		ptrace(PTRACE_GETREGS, child, NULL, &r);
+		calls += r.orig_rax == SYS_getppid;
+	}
+	CHECK(calls == 6 && (long)r.rax == getpid());
+	for (k = 0; k < 200; k++) {
+		before = r;
+		CHECK(next_stop(child, PTRACE_SINGLESTEP, &status) == SIGTRAP);
+		ptrace(PTRACE_GETREGS, child, NULL, &r);
+		CHECK(r.rip != before.rip && (r.rip - before.rip < 16 || r.rsp != before.rsp || k));
+	}
+	/* a breakpoint in the code, then a watchpoint in a register */
+	code = ptrace(PTRACE_PEEKTEXT, child, (void *)touch, NULL);
+	ptrace(PTRACE_POKETEXT, child, (void *)touch, (void *)((code & ~0xfful) | 0xcc));
+	CHECK(next_stop(child, PTRACE_CONT, &status) == SIGTRAP);
+	ptrace(PTRACE_GETREGS, child, NULL, &r);
+	CHECK(r.rip == (unsigned long)touch + 1 && (r.rdi == 1 || r.rdi == 2));
+	ptrace(PTRACE_POKETEXT, child, (void *)touch, (void *)code);
+	r.rip--;
+	ptrace(PTRACE_SETREGS, child, NULL, &r);
+	ptrace(PTRACE_POKEUSER, child, (void *)offsetof(struct user, u_debugreg[0]), (void *)&watched);
+	CHECK(!ptrace(PTRACE_POKEUSER, child, (void *)offsetof(struct user, u_debugreg[7]), (void *)0xd0001ul));
+	CHECK(next_stop(child, PTRACE_CONT, &status) == SIGTRAP);
+	CHECK(ptrace(PTRACE_PEEKDATA, child, (void *)&watched, NULL) == (long)r.rdi);
+	ptrace(PTRACE_POKEUSER, child, (void *)offsetof(struct user, u_debugreg[7]), NULL);
+	CHECK(next_stop(child, PTRACE_CONT, &status) == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 42);
+}
+
 static int call_stub(unsigned long at, unsigned long nr, void *requests)
 {
 	return TRY(
@@ -315,6 +389,7 @@ int main(void)
 	test_told_apart();
 	test_vectors();
 	test_threads();
+	test_debugger();
 	test_hostile();
 	for (volatile unsigned k = 0; k < 20000000; k++)
 		spin += k;
