@@ -9,8 +9,8 @@
 #include "mmu/mmu.h"
 
 const u8 host_of[16] = { [RAX] = H_R13, [RCX] = H_RCX, [RDX] = H_RDX, [RBX] = H_RBX, [RSP] = H_R12, [RBP] = H_RBP,
-			 [RSI] = H_RSI, [RDI] = H_RDI, [R8] = SLOT,   [R9] = SLOT,   [R10] = SLOT,  [R11] = H_R8,
-			 [R12] = H_R9,	[R13] = H_R10, [R14] = SLOT,  [R15] = H_R11 };
+			 [RSI] = H_RSI, [RDI] = H_RDI, [R8] = SLOT,   [R9] = SLOT,   [R10] = SLOT,  [R11] = SLOT,
+			 [R12] = H_R9,	[R13] = H_R10, [R14] = H_R8,  [R15] = H_R11 };
 
 static const u8 saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
 
