@@ -71,7 +71,10 @@ static int add_memory(scmp_filter_ctx f)
 int jail_calls(const int *calls, unsigned n, int (*more)(void *filter), const char *what, struct err *e)
 {
 	scmp_filter_ctx f = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int ret = f ? add_memory(f) : -ENOMEM;
+	int ret = f ? seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1) : -ENOMEM;
+
+	if (!ret)
+		ret = add_memory(f);
 
 	for (unsigned i = 0; i < n && !ret; i++)
 		ret = seccomp_rule_add(f, SCMP_ACT_ALLOW, calls[i], 0);

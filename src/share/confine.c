@@ -137,13 +137,16 @@ static void raise_files(void)
 	setrlimit(RLIMIT_NOFILE, &l);
 }
 
-int confine_share(const struct share_spec *s, int dir, struct err *e)
+int confine_share(const struct share_spec *s, int dir, void (*threads)(void *opaque), void *opaque, struct err *e)
 {
 	raise_files();
 	umask(0);
 	drop_privileges();
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return err_errno(e, "%s cannot give up privileges", what);
+	restrict_files(s, dir);
+	threads(opaque); /* before none can be made any more */
 	if (jail_limits(0, what, e))
 		return -1;
-	restrict_files(s, dir);
 	return jail_calls(calls, ARRAY_SIZE(calls), add_rules, what, e);
 }

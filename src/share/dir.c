@@ -69,7 +69,7 @@ int fs_fsyncdir(struct fs *f, struct request *r)
 
 	if (!h)
 		return -EBADF;
-	return fsync(h->fd) ? -errno : 0;
+	return file_sync(f, r, h->fd, SLOW_FSYNC);
 }
 
 /* The entry that the guest reads next; 0 at the end, -errno. */

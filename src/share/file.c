@@ -3,9 +3,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/falloc.h>
 #include <sys/file.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "share/fs.h"
@@ -141,6 +143,40 @@ int fs_write(struct fs *f, struct request *r)
 	return fs_reply(r, &o, sizeof(o));
 }
 
+static int sync_now(int fd, int what)
+{
+	int ret = what == SLOW_FSYNC ? fsync(fd) : what == SLOW_FDATASYNC ? fdatasync(fd) : syncfs(fd);
+
+	return ret ? -errno : 0;
+}
+
+/* A disk takes milliseconds, in which others can be served; what is in memory does not. */
+int file_sync(struct fs *f, const struct request *r, int fd, int what)
+{
+	struct statfs s;
+	int own;
+
+	if (!f->defers || fstatfs(fd, &s) || s.f_type == TMPFS_MAGIC || s.f_type == RAMFS_MAGIC)
+		return sync_now(fd, what);
+	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (own < 0)
+		return sync_now(fd, what);
+	f->slow = (struct fs_slow){ own, what, r->h.unique };
+	return 0;
+}
+
+u32 fs_do_slow(const struct fs_slow *slow, u8 *buf, u32 room)
+{
+	struct fuse_out_header o = { .len = sizeof(o), .unique = slow->unique };
+
+	o.error = sync_now(slow->fd, (int)slow->what);
+	close(slow->fd);
+	if (room < sizeof(o))
+		return 0;
+	memcpy(buf, &o, sizeof(o));
+	return sizeof(o);
+}
+
 int fs_fsync(struct fs *f, struct request *r)
 {
 	const struct fuse_fsync_in *in = fs_arg(r, sizeof(*in));
@@ -148,7 +184,7 @@ int fs_fsync(struct fs *f, struct request *r)
 
 	if (!h)
 		return -EBADF;
-	return (in->fsync_flags & FUSE_FSYNC_FDATASYNC ? fdatasync(h->fd) : fsync(h->fd)) ? -errno : 0;
+	return file_sync(f, r, h->fd, in->fsync_flags & FUSE_FSYNC_FDATASYNC ? SLOW_FDATASYNC : SLOW_FSYNC);
 }
 
 /* Nothing is kept back here; with locks those of the one that closes go. */
@@ -219,10 +255,9 @@ int fs_syncfs(struct fs *f, struct request *r)
 {
 	int fd = openat(f->root->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret;
 
-	(void)r;
 	if (fd < 0)
 		return -errno;
-	ret = syncfs(fd) ? -errno : 0;
+	ret = file_sync(f, r, fd, SLOW_SYNCFS);
 	close(fd);
 	return ret;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The FUSE server (linux/fuse.h, protocol 7.39): a tree of the host, seen through requests. One thread.
+ * The FUSE server (linux/fuse.h, protocol 7.39): a tree of the host, seen through requests. One thread, but for what
+ * struct fs_slow says.
  *
  * A node is a file that the guest knows: device, inode number and, where the host's file system has it, time of birth,
  * with the place where it was last seen. Descriptors are opened when they are needed: most files are only looked at.
@@ -71,6 +72,13 @@ struct ids {
 	u32 n, room, free; /* free: index + 1 of the first, in a chain through row */
 };
 
+/* What is waited for in another thread, with a descriptor of its own; fd -1: nothing. */
+struct fs_slow {
+	int fd;
+	enum { SLOW_FSYNC, SLOW_FDATASYNC, SLOW_SYNCFS } what;
+	u64 unique;
+};
+
 struct fs {
 	const struct share_spec *spec;
 	int proc;  /* /proc/self/fd */
@@ -88,7 +96,9 @@ struct fs {
 	u32 n_devices;
 	u64 flags; /* as INIT settled them */
 	bool begun;
-	bool later;	 /* the request under way waits for a lock */
+	bool later;  /* the request under way waits for a lock */
+	bool defers; /* fs_request() may return FS_SLOW */
+	struct fs_slow slow;
 	u64 interrupted; /* a request that shall not wait any longer; 0: none */
 	u8 in[FS_REQUEST_MAX] __attribute__((aligned(8)));
 };
@@ -107,10 +117,13 @@ struct request {
 typedef int fs_fn(struct fs *f, struct request *r);
 
 #define FS_LATER (~0u)
+#define FS_SLOW (~0u - 1)
 
 /* fuse.c. One request of `len` bytes at buf, the reply to the same place: its length; 0: none is wanted; FS_LATER: it
- * waits for a lock, is where it was, and wants to be asked again. */
+ * waits for a lock, is where it was, and wants to be asked again; FS_SLOW: f->slow is to be done. */
 u32 fs_request(struct fs *f, u8 *buf, u32 len, u32 room);
+/* After FS_SLOW, with what f->slow was: does it, in any thread; the reply's length. */
+u32 fs_do_slow(const struct fs_slow *slow, u8 *buf, u32 room);
 /* The same with an error for the answer, whatever it is. */
 u32 fs_refuse(u8 *buf, u32 len, u32 room, int error);
 /* Root and everything else. fd: the shared directory, O_PATH, which becomes its. */
@@ -191,7 +204,8 @@ fs_fn fs_opendir, fs_readdir, fs_readdirplus, fs_releasedir, fs_fsyncdir; /* dir
 fs_fn fs_setxattr, fs_getxattr, fs_listxattr, fs_removexattr;		  /* xattr.c */
 fs_fn fs_getlk, fs_setlk, fs_interrupt;
 
-/* file.c */
+/* file.c. Now, or by f->slow: 0 or -errno. */
+int file_sync(struct fs *f, const struct request *r, int fd, int what);
 int file_reply_open(struct fs *f, struct request *r, struct node *n, int fd, const struct statx *st,
 		    struct fuse_open_out *o);
 int file_flags(const struct fs *f, u32 flags);
@@ -199,8 +213,8 @@ int file_flags(const struct fs *f, u32 flags);
  * server is not root either, its own kernel does that. */
 void file_strip(const struct fs *f, int fd);
 
-/* confine.c: the calling process, for good. */
-int confine_share(const struct share_spec *s, int dir, struct err *e);
+/* confine.c: the calling process, for good; threads(opaque) may start some, which are under the same. */
+int confine_share(const struct share_spec *s, int dir, void (*threads)(void *opaque), void *opaque, struct err *e);
 /* The shared directory, O_PATH; with its own view of files around it where the host allows. */
 int confine_root(const struct share_spec *s, int *dir, int *proc, struct err *e);
 

@@ -246,10 +246,13 @@ u32 fs_request(struct fs *f, u8 *buf, u32 len, u32 room)
 	r.room = room > sizeof(o) ? room - (u32)sizeof(o) : 0;
 	ret = take(f, &r, buf, len);
 	f->later = false;
+	f->slow.fd = -1;
 	if (!ret)
 		ret = run(f, &r);
 	if (f->later)
 		return FS_LATER;
+	if (f->slow.fd >= 0)
+		return FS_SLOW;
 	if (is_silent(&r) || room < sizeof(o))
 		return 0;
 	o.len = (u32)sizeof(o) + (u32)MAX(ret, 0);

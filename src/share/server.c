@@ -4,10 +4,14 @@
  * because others than this server's requests let locks go, too. It does not wait for ever: Linux's virtio-fs has no way
  * to tell that a signal has ended the wait, and the process would be one that nothing can end. It sleeps on the bell,
  * and looks again after it has said that it will.
+ *
+ * What waits for a disk and for nothing else (fsync and its like) other threads do, with a descriptor and the slot's
+ * buffer: nothing else of the server is theirs.
  */
 #include "share/server.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -19,6 +23,7 @@
 #include "share/ring.h"
 
 #define FDS_MIN 64u
+#define HELPERS 4u
 #define WAITERS (SHARE_SLOTS / 2) /* the others are for what makes them go on */
 #define WAIT_LONGEST_NS 30000000000ull
 #define WAIT_STEP_NS 5000000u
@@ -28,6 +33,11 @@ struct waiter {
 	u64 unique, since_ns;
 };
 
+struct errand {
+	struct fs_slow slow;
+	u32 slot, room;
+};
+
 struct server {
 	struct fs fs;
 	struct ring *ring;
@@ -35,6 +45,11 @@ struct server {
 	u32 posted_done, told_done;
 	struct waiter waiter[WAITERS];
 	u32 n_waiters;
+	unsigned helpers, ready;
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t more;
+	struct errand errand[SHARE_SLOTS];
+	u32 errands;
 };
 
 static u64 now_ns(void)
@@ -108,6 +123,73 @@ static void put_aside(struct server *s, u32 slot, u32 len, u32 room)
 		complete(s, &s->ring->slot[slot], fs_refuse(buf, len, room, -ENOLCK));
 }
 
+/* ---- errands ------------------------------------------------------------------------------------------------------
+ */
+
+static void do_errand(struct server *s, const struct errand *e)
+{
+	complete(s, &s->ring->slot[e->slot], fs_do_slow(&e->slow, ring_buffer(s->ring, e->slot), e->room));
+}
+
+static void *help(void *opaque)
+{
+	struct server *s = opaque;
+	struct errand e;
+
+	pthread_mutex_lock(&s->lock);
+	s->ready++;
+	pthread_cond_broadcast(&s->more);
+	pthread_mutex_unlock(&s->lock);
+	for (;;) {
+		pthread_mutex_lock(&s->lock);
+		while (!s->errands)
+			pthread_cond_wait(&s->more, &s->lock);
+		e = s->errand[0];
+		memmove(s->errand, s->errand + 1, --s->errands * sizeof(e));
+		pthread_mutex_unlock(&s->lock);
+		do_errand(s, &e);
+	}
+	return NULL;
+}
+
+static void send(struct server *s, u32 slot, u32 room)
+{
+	const struct errand e = { s->fs.slow, slot, room };
+	bool full;
+
+	pthread_mutex_lock(&s->lock);
+	full = s->errands == SHARE_SLOTS;
+	if (!full)
+		s->errand[s->errands++] = e;
+	pthread_mutex_unlock(&s->lock);
+	if (full)
+		do_errand(s, &e);
+	else
+		pthread_cond_signal(&s->more);
+}
+
+/* They stand at their work when this returns, for the filter that comes then has no calls by which threads begin.
+ * Without any the server does it all itself. */
+static void start_helpers(void *opaque)
+{
+	struct server *s = opaque;
+	pthread_t t;
+
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->more, NULL);
+	while (s->helpers < HELPERS && !pthread_create(&t, NULL, help, s)) {
+		s->helpers++;
+		pthread_mutex_lock(&s->lock);
+		while (s->ready < s->helpers)
+			pthread_cond_wait(&s->more, &s->lock);
+		pthread_mutex_unlock(&s->lock);
+	}
+	s->fs.defers = s->helpers > 0;
+}
+
+/* ---- requests -----------------------------------------------------------------------------------------------------
+ */
+
 static bool serve_one(struct server *s)
 {
 	u32 slot, len, room, reply;
@@ -125,6 +207,8 @@ static bool serve_one(struct server *s)
 	reply = fs_request(&s->fs, ring_buffer(s->ring, slot), len, room);
 	if (reply == FS_LATER)
 		put_aside(s, slot, len, room);
+	else if (reply == FS_SLOW)
+		send(s, slot, room);
 	else
 		complete(s, r, reply);
 	return true;
@@ -196,7 +280,7 @@ static int begin(struct server *s, const struct share_spec *spec, struct err *e)
 	errno = -ret;
 	if (ret)
 		return err_errno(e, "--share: '%.200s' cannot be shared", spec->dir);
-	return confine_share(spec, dir, e);
+	return confine_share(spec, dir, start_helpers, s, e);
 }
 
 void server_process(const struct server_begin *b)

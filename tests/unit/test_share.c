@@ -11,10 +11,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -904,6 +906,67 @@ static void test_waiting_locks(void **state)
 	loop_free(l.l);
 }
 
+/* ---- what waits for a disk ------------------------------------------------------------------------------------------
+ */
+
+static void make_dirty(const struct world *w, const char *name)
+{
+	static u8 bytes[1 << 20];
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", w->dir, name);
+	fd = open(path, O_WRONLY);
+	assert_true(fd >= 0);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (u8)random();
+	for (unsigned i = 0; i < 64; i++)
+		assert_int_equal(pwrite(fd, bytes, sizeof(bytes), (off_t)i << 20), sizeof(bytes));
+	close(fd);
+}
+
+/* Others are served meanwhile, and the file may be closed before it is done. */
+static void test_sync(void **state)
+{
+	struct world *w = *state;
+	struct fuse_init_in init = { .major = 7, .minor = 39 };
+	struct fuse_entry_out entry = { 0 };
+	struct fuse_open_in how = { .flags = O_RDWR };
+	struct fuse_open_out file = { 0 };
+	struct fuse_fsync_in in = { 0 };
+	struct fuse_getattr_in get = { 0 };
+	struct share_spec spec;
+	struct err e = { "" };
+	struct line l = { .l = loop_new(&e) };
+	struct statfs fs;
+	int slot[20];
+
+	if (statfs(w->dir, &fs) || fs.f_type == TMPFS_MAGIC)
+		skip();
+	assert_int_equal(share_parse(&spec, w->dir, &e), 0);
+	l.s = share_new(&spec, l.l, &e);
+	assert_non_null(l.s);
+	share_set_user(l.s, &(struct share_user){ on_line, &l });
+	assert_int_equal(now(&l, FUSE_INIT, 0, &init, sizeof(init)), 0);
+	host_write(w, "f", "x");
+	assert_int_equal(outcome(&l, send_off(&l, FUSE_LOOKUP, 1, 1, "f", 2), 5000, &entry, sizeof(entry)), 0);
+	assert_int_equal(
+	    outcome(&l, send_off(&l, FUSE_OPEN, 1, entry.nodeid, &how, sizeof(how)), 5000, &file, sizeof(file)), 0);
+	make_dirty(w, "f");
+	in.fh = file.fh;
+	slot[0] = send_off(&l, FUSE_FSYNC, 9, entry.nodeid, &in, sizeof(in));
+	assert_int_equal(now(&l, FUSE_GETATTR, entry.nodeid, &get, sizeof(get)), 0);
+	assert_int_equal(outcome(&l, slot[0], 0, NULL, 0), 1); /* not yet */
+	for (int i = 1; i < 20; i++)
+		slot[i] = send_off(&l, FUSE_FSYNC, 10 + (u64)i, entry.nodeid, &in, sizeof(in));
+	assert_true(share_close(l.s, file.fh));
+	assert_int_equal(now(&l, FUSE_FSYNC, entry.nodeid, &in, sizeof(in)), -EBADF);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(outcome(&l, slot[i], 60000, NULL, 0), 0);
+	share_free(l.s);
+	loop_free(l.l);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -912,6 +975,7 @@ int main(void)
 		cmocka_unit_test(test_spec),
 		T(test_session),
 		T(test_waiting_locks),
+		T(test_sync),
 		T(test_numbers),
 		T(test_names),
 		T(test_links_stay_inside),
