@@ -14,6 +14,13 @@ fail() {
 	exit 1
 }
 
+"$DOPPEL" doctor 2>&1 | grep -q "ok *--engine direct" || cannot "no process can be made for guest code"
+# auto takes it where it gains something
+for pair in "1 direct" "2 translate"; do
+	timeout 60 "$DOPPEL" boot --cpus ${pair% *} --kernel "$BUILD/tests/guest/ports.elf" --debug-exit --timeout 50 </dev/null 2>&1 |
+		tr -d '\r' | grep -qE "engine (${pair#* }|kvm) \(by default" || fail "auto did not take ${pair#* } for ${pair% *} CPU"
+done
+
 tools/fetch-guest $guest >"$TMPDIR/fetch" 2>&1 || cannot "Debian's kernel could not be fetched"
 mkdir -p "$root"
 ${CC:-cc} -O2 -static -pthread -mno-red-zone -o "$root/user" tests/guest/direct/user.c || cannot "no static program can be made"
