@@ -42,7 +42,7 @@ struct session {
 	unsigned stops;
 	u64 stops_since;
 	struct execs *execs;
-	bool hello, exited, ended;
+	bool hello, due, exited, ended; /* due: the agent listens, and who wants that moment has not had it */
 	struct agent_exit exit;
 	struct session_end end;
 	char why[400];
@@ -216,22 +216,36 @@ static void on_closed(struct session *s, const u8 *p)
 	close_stream(s, port);
 }
 
-/* The agent listens: the time goes first, for it is late already when it waits behind other things. */
-static void on_hello(struct session *s)
+/* The time goes first, for it is late already when it waits behind other things. Only now what is the caller's goes
+ * into the guest: before, it may still become the image of others. */
+static void begin(struct session *s)
 {
 	const struct agent_head h = { .len = 8, .type = AGENT_CLOCK };
 	u64 now = clock_wall_ns();
 	size_t all = sizeof(h) + sizeof(now);
 
-	if (s->hello)
-		return;
-	if (!append(s, s->in, all)) /* room */
+	s->due = false;
+	if (s->hello || !append(s, s->in, all)) /* room */
 		return;
 	memmove(s->out + all, s->out, s->out_len - all);
 	memcpy(s->out, &h, sizeof(h));
 	memcpy(s->out + sizeof(h), &now, sizeof(now));
 	s->hello = true;
 	deliver(s);
+	for (unsigned i = 0; i < AGENT_PORTS; i++)
+		if (s->port[i])
+			bulk_hold_input(s->port[i], false);
+}
+
+static void on_hello(struct session *s)
+{
+	if (s->hello || s->due)
+		return;
+	s->due = true;
+	if (s->cfg.listens)
+		loop_wake(atomic_load(&s->loop)); /* and session_poll() */
+	else
+		begin(s);
 }
 
 static void handle(struct session *s, unsigned type, const u8 *p, u32 len)
@@ -354,7 +368,10 @@ static struct chardev *stream(struct session *s, unsigned n, struct err *e)
 	int in = n == AGENT_IN ? STDIN_FILENO : -1;
 	int out = n == AGENT_OUT ? STDOUT_FILENO : n == AGENT_ERR ? STDERR_FILENO : -1;
 
-	return s->port[n] = bulk_new(atomic_load(&s->loop), in, out, &user, e);
+	s->port[n] = bulk_new(atomic_load(&s->loop), in, out, &user, e);
+	if (s->port[n] && !s->hello)
+		bulk_hold_input(s->port[n], true);
+	return s->port[n];
 }
 
 struct chardev *session_chardev(void *opaque, const char *spec, struct loop *loop, struct err *e)
@@ -410,13 +427,26 @@ static void pass_signal(struct session *s, u32 sig)
 		session_say(s, AGENT_SIGNAL, &sig, sizeof(sig));
 }
 
+void session_attach(struct session *s, struct vm *vm, bool listens)
+{
+	s->vm = vm;
+	s->due = listens;
+	if (listens) {
+		s->cfg.listens = NULL;
+		loop_wake(atomic_load(&s->loop));
+	}
+}
+
 void session_poll(void *opaque, struct vm *vm)
 {
 	struct session *s = opaque;
 	u64 signals = atomic_exchange(&s->signals, 0);
 	struct winsize size;
 
-	s->vm = vm;
+	if (s->due && s->cfg.listens)
+		s->cfg.listens(s->cfg.opaque, vm);
+	if (s->due)
+		begin(s);
 	for (u32 sig = 1; signals && sig < 64; sig++)
 		if (signals & BIT(sig))
 			pass_signal(s, sig);

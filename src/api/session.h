@@ -16,6 +16,10 @@ struct session_config {
 	bool tty;     /* standard input and output are the command's terminal */
 	bool tty_err; /* so is standard error */
 	bool tell;    /* what the guest's kernel writes goes to stderr */
+	/* The agent listens, and nothing of this session has gone into the guest yet; NULL: nobody wants to know.
+	 * Machine lock; from the machine's own thread. */
+	void (*listens)(void *opaque, struct vm *vm);
+	void *opaque;
 };
 
 /* The chardev specs that session_chardev() makes: the agent's ports 0 to AGENT_PORTS - 1, and the kernel's console. */
@@ -27,6 +31,8 @@ void session_free(struct session *s);
 /* As struct vm_companion has them; opaque is the session. */
 struct chardev *session_chardev(void *opaque, const char *spec, struct loop *loop, struct err *e);
 void session_poll(void *opaque, struct vm *vm);
+/* Before the machine runs; listens: its agent does already, for it stands where it did so in another run. */
+void session_attach(struct session *s, struct vm *vm, bool listens);
 /* Something for the agent: it gets it as soon as it listens. */
 void session_say(struct session *s, enum agent_message type, const void *p, size_t len);
 /* A client of `doppel exec` (api/exec.h): its socket, which becomes the session's, or -1 with a sentence. */

@@ -264,7 +264,7 @@ static int need(struct need *n, const char *name, size_t name_len, bool *missing
 	if (!p)
 		return err_set(n->e, "cannot read the module '%.200s'", t->path);
 	ret = need_others(n, p, len);
-	f = (struct module_file){ t->name, p, len };
+	f = (struct module_file){ t->name, t->path, p, len };
 	if (!ret)
 		ret = n->fn(n->opaque, &f);
 	free(p);

@@ -14,6 +14,7 @@ void modules_free(struct modules *m);
 
 struct module_file {
 	const char *name; /* with _ for - */
+	const char *path; /* of this host */
 	const u8 *data;	  /* unpacked */
 	size_t len;
 };

@@ -22,7 +22,7 @@ struct bulk {
 	struct loop *loop;
 	struct bulk_user user;
 	int in_fd, out_fd, own_in, own_fd; /* own_*: opened anew, or -1 */
-	bool in_eof, delivering;
+	bool held, in_eof, delivering;
 	u64 read, written;
 	u32 at, len;
 	u8 buf[BUFFER];
@@ -35,7 +35,7 @@ static void on_output(void *opaque, int fd, short revents);
 
 static void watch_input(struct bulk *b)
 {
-	if (b->in_fd >= 0 && !b->in_eof && !b->len)
+	if (b->in_fd >= 0 && !b->held && !b->in_eof && !b->len)
 		loop_watch(b->loop, b->in_fd, POLLIN, on_input, b);
 	else if (b->in_fd >= 0)
 		loop_unwatch(b->loop, b->in_fd);
@@ -92,6 +92,14 @@ static void bulk_kick_input(struct chardev *c)
 	deliver(b);
 	if (had && !b->len && !b->delivering)
 		watch_input(b);
+}
+
+void bulk_hold_input(struct chardev *c, bool held)
+{
+	struct bulk *b = container_of(c, struct bulk, dev);
+
+	b->held = held;
+	watch_input(b);
 }
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */

@@ -17,6 +17,8 @@ struct bulk_user {
 
 /* in_fd or out_fd may be -1, and stay their owner's. */
 struct chardev *bulk_new(struct loop *loop, int in_fd, int out_fd, const struct bulk_user *user, struct err *e);
+/* Held: nothing is read, as if nothing came. Machine lock, or before the machine runs. */
+void bulk_hold_input(struct chardev *c, bool held);
 /* Output so far, what was dropped included. */
 u64 bulk_written(const struct chardev *c);
 /* Output ends: what comes from here on is dropped; nothing of doppel's holds the descriptor's file open but out_fd. */

@@ -14,6 +14,7 @@ struct packing {
 	struct newc n;
 	char list[4096]; /* /modules/list */
 	size_t len;
+	struct warm *warm;
 };
 
 static int add_module(void *opaque, const struct module_file *m)
@@ -23,6 +24,7 @@ static int add_module(void *opaque, const struct module_file *m)
 	const struct newc_file f = { .path = path, .mode = S_IFREG | 0644, .data = m->data, .len = m->len };
 	int n;
 
+	warm_uses(p->warm, m->path);
 	snprintf(path, sizeof(path), "modules/%.60s.ko", m->name);
 	newc_add(&p->n, &f);
 	n = snprintf(p->list + p->len, sizeof(p->list) - p->len, "/%s\n", path);
@@ -54,9 +56,9 @@ static bool has_net(const struct run_options *o)
 	return false;
 }
 
-int initramfs_make(const struct guest_kernel *k, const struct run_options *o, struct err *e)
+int initramfs_make(const struct guest_kernel *k, const struct run_options *o, struct warm *warm, struct err *e)
 {
-	struct packing p = { 0 };
+	struct packing p = { .warm = warm };
 	struct newc_file f = { .path = "init", .mode = S_IFREG | 0755 };
 
 	if (o->copy && newc_add_tree(&p.n, o->root, e))

@@ -30,6 +30,8 @@ struct run {
 	char append[2048], initrd[64];
 	int initrd_fd;
 	struct sandbox sandbox;
+	struct warm warm;
+	bool is_warm;
 	u64 began_ns, built_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -105,9 +107,7 @@ static int configure(struct run *r, struct err *e)
 		return -1;
 	snprintf(r->append, sizeof(r->append), "%s loglevel=%d %s", COMMAND_LINE, r->o.verbose ? 7 : 1,
 		 r->o.append ? r->o.append : "");
-	snprintf(r->initrd, sizeof(r->initrd), "/proc/self/fd/%d", r->initrd_fd);
 	vm->boot.append = r->append;
-	vm->boot.initrd = r->initrd;
 	vm->no_reboot = true;
 	vm->rng = vm->balloon = false;
 	add_shares(r, vm);
@@ -121,21 +121,78 @@ static int configure(struct run *r, struct err *e)
 	return repeat_open(&r->boot, e);
 }
 
+static void on_listens(void *opaque, struct vm *vm)
+{
+	warm_save(opaque, vm);
+}
+
+/* Where another run's guest stood when it had booted. */
+static int build_warm(struct run *r, struct err *e)
+{
+	struct vm_config shape, *vm = &r->boot.vm;
+	const char *kernel = vm->boot.kernel;
+
+	snap_shape(r->warm.snap, &shape);
+	vm->apic_bus_hz = shape.apic_bus_hz;
+	vm->tsc_hz = snap_tsc_hz(r->warm.snap);
+	vm->loaded = true;
+	vm->boot.kernel = NULL;
+	r->vm = vm_new(vm, e);
+	r->is_warm = r->vm && !snap_load(r->warm.snap, r->vm, e);
+	if (r->is_warm) {
+		snap_close(r->warm.snap);
+		r->warm.snap = NULL;
+		return 0;
+	}
+	vm_free(r->vm);
+	r->vm = NULL;
+	vm->loaded = false;
+	vm->tsc_hz = 0;
+	vm->boot.kernel = kernel;
+	return -1;
+}
+
+static int build_cold(struct run *r, struct err *e)
+{
+	r->initrd_fd = initramfs_make(&r->kernel, &r->o, &r->warm, e);
+	if (r->initrd_fd < 0)
+		return -1;
+	snprintf(r->initrd, sizeof(r->initrd), "/proc/self/fd/%d", r->initrd_fd);
+	r->boot.vm.boot.initrd = r->initrd;
+	warm_prepare(&r->warm);
+	r->vm = vm_new(&r->boot.vm, e);
+	return r->vm ? 0 : -1;
+}
+
+static int build_vm(struct run *r, struct err *e)
+{
+	struct err why = { "" };
+
+	warm_find(&r->warm, &r->o, &r->kernel, &r->boot.vm);
+	if (r->warm.snap && !build_warm(r, &why))
+		return 0;
+	if (r->warm.snap)
+		warm_drop(&r->warm, &why);
+	return build_cold(r, e);
+}
+
 static int build(struct run *r, struct err *e)
 {
-	struct session_config cfg = { .tty = r->o.tty, .tty_err = r->o.tty_err, .tell = r->o.verbose };
+	struct session_config cfg = { .tty = r->o.tty,
+				      .tty_err = r->o.tty_err,
+				      .tell = r->o.verbose,
+				      .listens = on_listens,
+				      .opaque = &r->warm };
 
+	r->warm.began_ns = r->began_ns;
 	if (kernel_find(&r->kernel, r->o.kernel, r->o.modules, e))
 		return -1;
-	r->initrd_fd = initramfs_make(&r->kernel, &r->o, e);
-	r->session = r->initrd_fd >= 0 ? session_new(&cfg, e) : NULL;
+	r->session = session_new(&cfg, e);
 	if (!r->session || configure(r, e) || run_command_say(r->session, &r->o, &r->boot.vm, e) ||
-	    run_control_new(&r->control, &r->boot, e))
+	    run_control_new(&r->control, &r->boot, e) || build_vm(r, e) ||
+	    run_control_open(r->control, r->vm, r->session, e))
 		return -1;
-	r->vm = vm_new(&r->boot.vm, e);
-	if (!r->vm || run_control_open(r->control, r->vm, r->session, e))
-		return -1;
-	session_poll(r->session, r->vm);
+	session_attach(r->session, r->vm, r->is_warm);
 	if (!r->boot.no_sandbox) {
 		sandbox_init(&r->sandbox, r->vm);
 		r->sandbox.listens |= r->control != NULL;
@@ -150,15 +207,27 @@ static int build(struct run *r, struct err *e)
 static void tell_start(const struct run *r, const struct session_end *end)
 {
 	double ms = 1e6, build_ms = (double)(r->built_ns - r->began_ns) / ms;
+	double command_ms = build_ms + (double)(end->started_ns - r->vm->began_ns) / ms;
 	bool json = r->boot.stats == STATS_JSON;
 
 	if (!r->boot.stats || !end->started_ns)
 		return;
-	fprintf(stderr,
-		json ? "{\"start\": {\"build_ms\": %.1f, \"agent_ms\": %.1f, \"command_ms\": %.1f}}\n"
-		     : "start: machine built %.1f ms, agent listens %.1f ms, command starts %.1f ms after doppel\n",
-		build_ms, build_ms + (double)(end->hello_ns - r->vm->began_ns) / ms,
-		build_ms + (double)(end->started_ns - r->vm->began_ns) / ms);
+	if (r->is_warm)
+		fprintf(
+		    stderr,
+		    json ? "{\"start\": {\"warm\": true, \"build_ms\": %.1f, \"command_ms\": %.1f, \"cold_agent_ms\": "
+			   "%.1f}}\n"
+			 : "start: warm, machine built %.1f ms, command starts %.1f ms after doppel; cold, its agent "
+			   "had listened after %.1f ms\n",
+		    build_ms, command_ms, (double)r->warm.image.made_ns / ms);
+	else
+		fprintf(stderr,
+			json
+			    ? "{\"start\": {\"warm\": false, \"build_ms\": %.1f, \"agent_ms\": %.1f, \"command_ms\": "
+			      "%.1f}}\n"
+			    : "start: cold, machine built %.1f ms, agent listens %.1f ms, command starts %.1f ms after "
+			      "doppel\n",
+			build_ms, build_ms + (double)(end->hello_ns - r->vm->began_ns) / ms, command_ms);
 }
 
 /* Control characters, also those of Unicode from U+0080, whose first byte is lead. */
@@ -275,6 +344,7 @@ int run_main(int argc, char **argv)
 	vm_free(r->vm);
 	run_control_free(r->control);
 	session_free(r->session);
+	warm_end(&r->warm);
 	if (r->initrd_fd >= 0)
 		close(r->initrd_fd);
 	for (unsigned i = 0; i < r->o.nr_boot; i++)

@@ -126,6 +126,9 @@ static int set_option(void *opaque, int id, const char *name, const char *val, s
 	case RUN_APPEND:
 		o->append = val;
 		return 0;
+	case RUN_COLD:
+		o->cold = true;
+		return 0;
 	case RUN_VERBOSE:
 		o->verbose++;
 		return 0;

@@ -45,6 +45,7 @@ struct cpuid_limits {
 	u64 features[(NR_FEATURES + 63) / 64];
 	u64 arch_capabilities;
 	u32 apic_bus_hz; /* the APIC timer's clock; 0: any */
+	u64 tsc_hz;	 /* known already; 0: to be measured */
 };
 
 /* The features whose bits are set in these leaves. */

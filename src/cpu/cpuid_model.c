@@ -460,7 +460,7 @@ static int build(struct cpuid_model *m, const struct level *l, const char *wishe
 	    (limits && check_features(m, limits, e)))
 		return -1;
 	m->apic_bus_hz = limits && limits->apic_bus_hz ? limits->apic_bus_hz : APIC_BUS_HZ;
-	m->tsc_hz = tsc_measure_hz();
+	m->tsc_hz = limits && limits->tsc_hz ? limits->tsc_hz : tsc_measure_hz();
 	cpuid_build_identity(m, l->level ? l->brand : NULL);
 	if (limits && !l->level)
 		m->arch_capabilities &= limits->arch_capabilities;

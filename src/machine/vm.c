@@ -313,7 +313,7 @@ static const struct engine_ops *machine_engine(const struct vm *vm)
 static int vm_make_model(struct vm *vm, struct err *e)
 {
 	const struct engine_ops *ops = machine_engine(vm);
-	struct cpuid_limits limits = { .who = "this engine", .arch_capabilities = ~0ull };
+	struct cpuid_limits limits = { .who = "this engine", .arch_capabilities = ~0ull, .tsc_hz = vm->cfg.tsc_hz };
 	u32 told = vm->cfg.apic_bus_hz;
 
 	memset(limits.features, 0xff, sizeof(limits.features));

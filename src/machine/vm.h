@@ -54,6 +54,7 @@ struct vm_config {
 	unsigned cpus;
 	const char *cpu_model;
 	u32 apic_bus_hz;		/* the APIC timer's clock that the guest was told, by a snapshot; 0: the engine's */
+	u64 tsc_hz;			/* of this host, known from earlier in its boot; 0: measured */
 	const struct engine_ops *engine;
 	struct engine_options engine_options;
 	const struct engine_ops *other_engine;	/* takes turns with it, or NULL */

@@ -52,6 +52,7 @@ struct region {
 	enum region_kind kind;
 	u8 *hva;    /* RAM, ROM: the linear mapping */
 	u64 offset; /* RAM, ROM: in the memfd */
+	bool laid;	/* a private copy of another file: mem_lay() */
 	bool switched; /* shows a bank, whose mapping hva lies in, or nothing (ops) */
 	const struct io_ops *ops;
 	void *dev;

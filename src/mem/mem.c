@@ -385,11 +385,25 @@ int mem_discard(struct mem *m, u64 gpa, u64 len)
 			return -1;
 		n = MIN(MIN(len, r.gpa + r.size - gpa), BIT(30));
 		mem_before_write(m, gpa, (unsigned)n);
-		if (fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(r.offset + (gpa - r.gpa)),
-			      (off_t)n))
+		if (r.laid || fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)(r.offset + (gpa - r.gpa)), (off_t)n))
 			memset(r.hva + (gpa - r.gpa), 0, n);
 		mem_before_write(m, gpa, (unsigned)n);
 	}
+	return 0;
+}
+
+int mem_lay(struct mem *m, u64 gpa, int fd, u64 offset, struct err *e)
+{
+	struct region *r = &m->regions[region_index(m, gpa)];
+
+	if (r == m->regions + m->n_regions || r->gpa != gpa || r->kind != REGION_RAM)
+		return err_set(e, "there is no RAM to lay a file under");
+	if (mmap(r->hva, r->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)offset) ==
+	    MAP_FAILED)
+		return err_errno(e, "cannot map the machine's memory");
+	madvise(r->hva, r->size, MADV_DONTDUMP);
+	r->laid = true;
 	return 0;
 }
 
@@ -397,7 +411,7 @@ int mem_where(struct mem *m, u64 gpa, u64 *offset)
 {
 	struct region r;
 
-	if (!mem_region(m, gpa, &r) || !r.hva)
+	if (!mem_region(m, gpa, &r) || !r.hva || r.laid)
 		return -1;
 	*offset = r.offset + (gpa - r.gpa);
 	return m->fd;

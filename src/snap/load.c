@@ -12,9 +12,11 @@
 #include "snap/parts.h"
 #include "snap/ram.h"
 #include "snap/snap.h"
+#include "snap/write.h"
 
 struct snap {
 	struct snap_in in;
+	u64 start, ram; /* of an image: where its RAM begins, how much it is; or 0 */
 	struct snap_machine machine;
 };
 
@@ -61,6 +63,17 @@ struct snap *snap_open(const char *path, struct err *e)
 	return s;
 }
 
+struct snap *snap_open_behind(FILE *f, u64 start, u64 ram, struct err *e)
+{
+	struct snap *s = snap_open_file(f, e);
+
+	if (s) {
+		s->start = start;
+		s->ram = ram;
+	}
+	return s;
+}
+
 void snap_close(struct snap *s)
 {
 	if (!s)
@@ -83,6 +96,11 @@ void snap_shape(const struct snap *s, struct vm_config *cfg)
 	cfg->rng = m->rng;
 	cfg->balloon = m->balloon;
 	cfg->loaded = true;
+}
+
+u64 snap_tsc_hz(const struct snap *s)
+{
+	return s->machine.tsc_hz;
 }
 
 const u64 *snap_features(const struct snap *s)
@@ -162,6 +180,24 @@ static void go_on(struct vm *vm, struct snap_parts *p)
 			p->part[i].state.go_on(p->part[i].object);
 }
 
+static int load_ram(struct snap *s, struct vm *vm, struct err *e)
+{
+	off_t here = ftello(s->in.f);
+
+	if (snap_clear_ram(vm->mem, e))
+		return -1;
+	if (!s->ram)
+		return 0; /* it comes in sections */
+	if (s->ram != mem_ram_size(vm->mem))
+		return err_set(e, "the image has %llu MiB of RAM, the machine %llu", (unsigned long long)s->ram >> 20,
+			       (unsigned long long)mem_ram_size(vm->mem) >> 20);
+	/* A process of the engine's own has the machine's memory, too, and has to see what is written. */
+	if (vm->cfg.engine->host & ENGINE_HOST_PROCESSES ? snap_get_plain(fileno(s->in.f), s->start, vm->mem, e)
+							 : snap_lay_plain(fileno(s->in.f), s->start, vm->mem, e))
+		return -1;
+	return fseeko(s->in.f, here, SEEK_SET) ? err_errno(e, "the image cannot be read") : 0;
+}
+
 int snap_load(struct snap *s, struct vm *vm, struct err *e)
 {
 	struct snap_parts p;
@@ -173,7 +209,7 @@ int snap_load(struct snap *s, struct vm *vm, struct err *e)
 		return -1;
 	pthread_mutex_lock(&vm->lock);
 	vm->model->tsc_hz = s->machine.tsc_hz;
-	ret = snap_clear_ram(vm->mem, e) || read_sections(s, vm, &p, e) || check_parts(&p, e) ? -1 : 0;
+	ret = load_ram(s, vm, e) || read_sections(s, vm, &p, e) || check_parts(&p, e) ? -1 : 0;
 	if (!ret) {
 		move_tsc(vm, &p.clock);
 		go_on(vm, &p);

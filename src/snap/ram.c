@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -21,11 +22,14 @@ struct lead {
 _Static_assert(sizeof(struct lead) == 16, "as it lies in the file");
 
 struct ram_out {
-	struct snap_out *o;
+	int (*put)(struct ram_out *r, u32 pages);
+	struct snap_out *o; /* of a snapshot */
+	int fd;		    /* of an image, in which RAM begins at start */
+	u64 start, before;  /* bytes of RAM in ranges before this one */
 	struct mem *m;
 	enum snap_ram which;
 	u64 written;
-	u64 gpa;		  /* of the run */
+	u64 gpa, first;		  /* of the run; of the range */
 	u32 pages;		  /* in it */
 	u64 known_from, known_to; /* of the memory's file: all of this is a hole, or all is not */
 	bool hole;
@@ -52,13 +56,33 @@ static int put_pages(struct snap_out *o, const char *name, u64 at, const u8 *run
 	return snap_put(o, name, packed, (u32)(sizeof(lead) + n));
 }
 
+static int put_packed(struct ram_out *r, u32 pages)
+{
+	return put_pages(r->o, "ram", r->gpa, r->run, pages, r->packed);
+}
+
+static int put_plain(struct ram_out *r, u32 pages)
+{
+	size_t len = (size_t)pages << PAGE_SHIFT, done = 0;
+
+	while (done < len) {
+		ssize_t n = pwrite(r->fd, r->run + done, len - done,
+				   (off_t)(r->start + r->before + (r->gpa - r->first) + done));
+
+		if (n < 0 && errno != EINTR)
+			return -1;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
 static int put_run(struct ram_out *r)
 {
 	u32 pages = r->pages;
 
 	r->pages = 0;
 	r->written += pages;
-	return pages ? put_pages(r->o, "ram", r->gpa, r->run, pages, r->packed) : 0;
+	return pages ? r->put(r, pages) : 0;
 }
 
 /* To read a page that was never touched would make the host allocate it. */
@@ -112,24 +136,51 @@ static int put_page(struct ram_out *r, u64 gpa)
 	return ++r->pages == RUN_PAGES ? put_run(r) : 0;
 }
 
+static int put_ranges(struct ram_out *r)
+{
+	u64 size;
+	int ret = 0;
+
+	for (unsigned i = 0; !ret && mem_ram_range(r->m, i, &r->first, &size); i++) {
+		for (u64 at = 0; at < size && !ret; at += PAGE_SIZE)
+			ret = put_page(r, r->first + at);
+		if (!ret)
+			ret = put_run(r);
+		r->before += size;
+	}
+	return ret;
+}
+
 int snap_put_ram(struct snap_out *o, struct mem *m, enum snap_ram which, u64 *pages)
 {
 	struct ram_out *r = calloc(1, sizeof(*r));
-	u64 gpa, size;
-	int ret = r ? 0 : -1;
+	int ret;
 
 	if (!r)
 		return -1;
+	r->put = put_packed;
 	r->o = o;
 	r->m = m;
 	r->which = which;
-	for (unsigned i = 0; !ret && mem_ram_range(m, i, &gpa, &size); i++) {
-		for (u64 at = 0; at < size && !ret; at += PAGE_SIZE)
-			ret = put_page(r, gpa + at);
-		if (!ret)
-			ret = put_run(r);
-	}
+	ret = put_ranges(r);
 	*pages = r->written;
+	free(r);
+	return ret;
+}
+
+int snap_put_plain(int fd, u64 start, struct mem *m)
+{
+	struct ram_out *r = calloc(1, sizeof(*r));
+	int ret;
+
+	if (!r)
+		return -1;
+	r->put = put_plain;
+	r->which = SNAP_RAM_ALL;
+	r->fd = fd;
+	r->start = start;
+	r->m = m;
+	ret = put_ranges(r);
 	free(r);
 	return ret;
 }
@@ -229,4 +280,82 @@ int snap_get_overlay(const struct snap_section *sec, struct block *b, struct err
 		ret = 0;
 	free(run);
 	return ret;
+}
+
+/* ---- an image -------------------------------------------------------------------------------------------------------
+ */
+
+/* [file, file + len) of the image to gpa on. RAM is written through its file: so the host need not zero a page first.
+ */
+static int copy_data(const u8 *file, struct mem *m, u64 gpa, u64 len)
+{
+	while (len) {
+		u64 offset, next, n = PAGE_SIZE;
+		int fd = mem_where(m, gpa, &offset);
+
+		while (n < len && mem_where(m, gpa + n, &next) == fd && next == offset + n)
+			n += PAGE_SIZE;
+		if (fd < 0 || pwrite(fd, file, MIN(n, len), (off_t)offset) != (ssize_t)MIN(n, len))
+			return -1;
+		n = MIN(n, len);
+		file += n;
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* A range, whose bytes stand at [from, to) of the file. */
+static int get_range(int fd, u64 from, u64 to, struct mem *m, u64 gpa)
+{
+	u64 at = from;
+
+	while (at < to) {
+		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+		u64 start, end;
+		u8 *p;
+		int ret;
+
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		if (data < 0 || hole < 0)
+			return -1;
+		if ((u64)data >= to)
+			return 0;
+		start = (u64)data & PAGE_MASK;
+		end = MIN(ALIGN_UP((u64)hole, PAGE_SIZE), to);
+		p = mmap(NULL, end - start, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, (off_t)start);
+		if (p == MAP_FAILED)
+			return -1;
+		ret = copy_data(p, m, gpa + (start - from), end - start);
+		munmap(p, end - start);
+		if (ret)
+			return -1;
+		at = end;
+	}
+	return 0;
+}
+
+int snap_lay_plain(int fd, u64 start, struct mem *m, struct err *e)
+{
+	u64 gpa, size;
+
+	for (unsigned i = 0; mem_ram_range(m, i, &gpa, &size); i++) {
+		if (mem_lay(m, gpa, fd, start, e))
+			return -1;
+		start += size;
+	}
+	return 0;
+}
+
+int snap_get_plain(int fd, u64 start, struct mem *m, struct err *e)
+{
+	u64 gpa, size;
+
+	for (unsigned i = 0; mem_ram_range(m, i, &gpa, &size); i++) {
+		if (get_range(fd, start, start + size, m, gpa))
+			return err_errno(e, "the image's memory cannot be read");
+		start += size;
+	}
+	return 0;
 }

@@ -14,6 +14,7 @@
 #include "snap/parts.h"
 #include "snap/ram.h"
 #include "snap/snap.h"
+#include "snap/write.h"
 
 static int write_start(struct snap_out *o, struct vm *vm)
 {
@@ -53,7 +54,8 @@ static int write_rest(struct snap_out *o, struct vm *vm, enum snap_ram which, st
 	p.clock.now_ns = clock_ns(&vm->clock);
 	p.clock.host_tsc = vm->ops.host_tsc(vm->vcpu[0]->cpu);
 	p.clock.wall_ns = clock_wall_ns();
-	ret = write_parts(o, vm, &p) || snap_put_ram(o, vm->mem, which, &pages) || snap_put_end(o) || fflush(o->f);
+	ret = write_parts(o, vm, &p) || (which != SNAP_RAM_NONE && snap_put_ram(o, vm->mem, which, &pages)) ||
+	      snap_put_end(o) || fflush(o->f);
 	if (ret)
 		ret = err_errno(e, "cannot write the snapshot");
 	for (unsigned i = 0; i < p.n; i++)
@@ -64,17 +66,26 @@ static int write_rest(struct snap_out *o, struct vm *vm, enum snap_ram which, st
 	return ret;
 }
 
-int snap_write(struct vm *vm, FILE *f, struct err *e)
+static int write_with(struct vm *vm, FILE *f, enum snap_ram which, struct err *e)
 {
 	struct snap_out out = { .f = f };
 
 	if (write_start(&out, vm))
 		return err_errno(e, "cannot write the snapshot");
-	return write_rest(&out, vm, SNAP_RAM_ALL, e);
+	return write_rest(&out, vm, which, e);
 }
 
-/* All vCPUs stand, nothing is under way, no reset is due; with the machine lock held. */
-static void stand_still(struct vm *vm)
+int snap_write(struct vm *vm, FILE *f, struct err *e)
+{
+	return write_with(vm, f, SNAP_RAM_ALL, e);
+}
+
+int snap_write_rest(struct vm *vm, FILE *f, struct err *e)
+{
+	return write_with(vm, f, SNAP_RAM_NONE, e);
+}
+
+void snap_stand_still(struct vm *vm)
 {
 	const struct timespec moment = { .tv_nsec = 1000000 };
 
@@ -91,7 +102,7 @@ static void stand_still(struct vm *vm)
 	}
 }
 
-static void go_on(struct vm *vm)
+void snap_stand_no_more(struct vm *vm)
 {
 	pthread_mutex_unlock(&vm->lock);
 	vm_resume(vm);
@@ -107,9 +118,9 @@ static int begin_save(struct vm *vm, struct err *e)
 {
 	int ret;
 
-	stand_still(vm);
+	snap_stand_still(vm);
 	ret = has_ended(vm, e) || mem_dirty_begin(vm->mem, e) ? -1 : 0;
-	go_on(vm);
+	snap_stand_no_more(vm);
 	return ret;
 }
 
@@ -118,7 +129,7 @@ static int end_save(struct vm *vm, struct snap_out *o, bool failed, struct err *
 	u64 began;
 	int ret = -1;
 
-	stand_still(vm);
+	snap_stand_still(vm);
 	began = clock_ns(&vm->clock);
 	if (!failed && !has_ended(vm, e)) {
 		mem_dirty_fetch(vm->mem);
@@ -126,7 +137,7 @@ static int end_save(struct vm *vm, struct snap_out *o, bool failed, struct err *
 	}
 	mem_dirty_end(vm->mem);
 	counter_add(&vm->counters, CNT_SAVE_STANDING_NS, clock_ns(&vm->clock) - began);
-	go_on(vm);
+	snap_stand_no_more(vm);
 	return ret;
 }
 

@@ -27,6 +27,8 @@ void snap_close(struct snap *s);
 /* The shape that the file gives: cfg's memory, cpus, cpu_model, debug_exit, testdev, rng and balloon. cfg then refers
  * to s. */
 void snap_shape(const struct snap *s, struct vm_config *cfg);
+/* The rate of the TSC that it was made with. */
+u64 snap_tsc_hz(const struct snap *s);
 /* The features of its CPUs, a bit each (cpu/cpuid.h); they live as long as s. */
 const u64 *snap_features(const struct snap *s);
 /* Puts the state into a machine of that shape that has not run. On failure the machine can only be freed. */
