@@ -51,7 +51,7 @@ tools/make-initramfs "$work" "$work/share-bench.commands"
 cat "$work/share-bench.commands.gz" "$work/modules.gz" >"$work/initrd"
 
 tell() {
-	tr -d '\r' <"$work/console" | sed -n 's/^result: //p' | tr '\n' ';' | sed "s/^/$1: /"
+	tr -d '\r' <"$work/console" | sed -n 's/.*result: //p' | tr '\n' ';' | sed "s/^/$1: /"
 	echo
 }
 with_doppel() {
