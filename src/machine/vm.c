@@ -330,6 +330,16 @@ static int vm_make_model(struct vm *vm, struct err *e)
 	return vm->model ? 0 : -1;
 }
 
+/* Where hardware maps guest memory, each page touched first is an exit, and most hosts have large pages for private
+ * memory alone. Only processes for guest code are given the memfd. */
+static bool memory_is_its_own(const struct vm *vm)
+{
+	const struct engine_ops *other = vm->cfg.other_engine;
+	unsigned hosts = vm->cfg.engine->host | (other ? other->host : 0);
+
+	return (hosts & ENGINE_HOST_KVM) && !(hosts & ENGINE_HOST_PROCESSES);
+}
+
 static int vm_make_engine(struct vm *vm, struct err *e)
 {
 	const struct engine_ops *ops = machine_engine(vm);
@@ -356,6 +366,8 @@ static int vm_build(struct vm *vm, struct err *e)
 	vm->mem = mem_new(e);
 	if (!vm->mem)
 		return -1;
+	if (memory_is_its_own(vm))
+		mem_keep_private(vm->mem);
 	clock_init(&vm->clock);
 	if (vm->cfg.deterministic && det_begin(vm, e))
 		return -1;

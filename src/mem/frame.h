@@ -75,6 +75,7 @@ struct mem {
 	u64 a20_mask;
 	int fd;
 	u64 fd_size;
+	bool private; /* nothing is in the memfd */
 	atomic_flag table_lock; /* held for copies and moves of regions[] only */
 	unsigned n_regions;
 	struct region regions[MEM_MAX_REGIONS];	      /* by gpa */

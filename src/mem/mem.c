@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Regions: RAM and ROM in one sparse memfd, each region one linear mapping; device windows; listeners; the A20 gate.
- * Locking is told in frame.h.
+ * Regions: RAM and ROM in one sparse memfd, or private, each region one linear mapping; device windows; listeners; the
+ * A20 gate. Locking is told in frame.h.
  */
 #include "mem/frame.h"
 
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define PHYS_LIMIT (1ull << 52)
+#define LARGE_PAGE (2ull << 20)
 
 static void *map_lazy(size_t size)
 {
@@ -173,13 +174,34 @@ static int make_tables(struct mem *m, u64 gpa, u64 size, struct err *e)
 	return 0;
 }
 
-/* Fresh space at the end of the memfd, mapped in one piece. */
-static int map_backing(struct mem *m, u64 size, u8 **hva, u64 *offset, struct err *e)
+void mem_keep_private(struct mem *m)
+{
+	m->private = true;
+}
+
+/* At an address from which on large pages are large ones of the guest's, too. */
+static u8 *map_private(u64 gpa, u64 size)
+{
+	u8 *p = map_lazy(size + LARGE_PAGE);
+	u64 skip = (gpa - (uintptr_t)p) & (LARGE_PAGE - 1);
+
+	if (!p)
+		return MAP_FAILED;
+	if (skip)
+		munmap(p, skip);
+	munmap(p + skip + size, LARGE_PAGE - skip);
+	madvise(p + skip, size, MADV_HUGEPAGE);
+	return p + skip;
+}
+
+/* Fresh space at the end of the memfd, or private, mapped in one piece. */
+static int map_backing(struct mem *m, u64 gpa, u64 size, u8 **hva, u64 *offset, struct err *e)
 {
 	*offset = m->fd_size;
 	if (ftruncate(m->fd, (off_t)(m->fd_size + size)))
 		return err_errno(e, "cannot make %llu KiB of guest memory", (unsigned long long)(size >> 10));
-	*hva = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)*offset);
+	*hva = m->private ? map_private(gpa, size)
+			  : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, (off_t)*offset);
 	if (*hva == MAP_FAILED)
 		return err_errno(e, "cannot map %llu KiB of guest memory", (unsigned long long)(size >> 10));
 	madvise(*hva, size, MADV_DONTDUMP);
@@ -193,7 +215,7 @@ static int add_backed(struct mem *m, struct region *r, struct err *e)
 		return err_set(e, "guest memory at 0x%llx is not made of whole pages", (unsigned long long)r->gpa);
 	if (r->gpa >= PHYS_LIMIT || r->size > PHYS_LIMIT - r->gpa)
 		return err_set(e, "guest memory at 0x%llx is out of reach", (unsigned long long)r->gpa);
-	if (map_backing(m, r->size, &r->hva, &r->offset, e))
+	if (map_backing(m, r->gpa, r->size, &r->hva, &r->offset, e))
 		return -1;
 	if (make_tables(m, r->gpa, r->size, e) || region_insert(m, r, e)) {
 		munmap(r->hva, r->size);
@@ -279,7 +301,7 @@ int mem_add_bank(struct mem *m, u64 size, struct mem_bank *b, struct err *e)
 	if (m->n_banks == MEM_MAX_BANKS)
 		return err_set(e, "more than %d banks of memory", MEM_MAX_BANKS);
 	*b = (struct mem_bank){ .size = size };
-	if (map_backing(m, size, &b->hva, &b->offset, e))
+	if (map_backing(m, 0, size, &b->hva, &b->offset, e))
 		return -1;
 	m->fd_size += size;
 	m->bank[m->n_banks++] = *b;
@@ -374,6 +396,15 @@ bool mem_is_ram(const struct mem *m, u64 gpa, u64 len)
 	return true;
 }
 
+static int give_back(struct mem *m, const struct region *r, u64 gpa, u64 len)
+{
+	u64 at = gpa - r->gpa;
+
+	return m->private
+		   ? madvise(r->hva + at, len, MADV_DONTNEED)
+		   : fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(r->offset + at), (off_t)len);
+}
+
 int mem_discard(struct mem *m, u64 gpa, u64 len)
 {
 	if ((gpa | len) & ~PAGE_MASK || !mem_is_ram(m, gpa, len))
@@ -385,8 +416,7 @@ int mem_discard(struct mem *m, u64 gpa, u64 len)
 			return -1;
 		n = MIN(MIN(len, r.gpa + r.size - gpa), BIT(30));
 		mem_before_write(m, gpa, (unsigned)n);
-		if (r.laid || fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)(r.offset + (gpa - r.gpa)), (off_t)n))
+		if (r.laid || give_back(m, &r, gpa, n))
 			memset(r.hva + (gpa - r.gpa), 0, n);
 		mem_before_write(m, gpa, (unsigned)n);
 	}
@@ -411,7 +441,7 @@ int mem_where(struct mem *m, u64 gpa, u64 *offset)
 {
 	struct region r;
 
-	if (!mem_region(m, gpa, &r) || !r.hva || r.laid)
+	if (m->private || !mem_region(m, gpa, &r) || !r.hva || r.laid)
 		return -1;
 	*offset = r.offset + (gpa - r.gpa);
 	return m->fd;

@@ -50,6 +50,9 @@ struct mem_listener {
 };
 
 struct mem *mem_new(struct err *e);
+/* At set-up, before there is RAM: it is kept in this process's own memory, in large pages where the host has them, and not
+ * in the memfd that other processes can be given. */
+void mem_keep_private(struct mem *m);
 void mem_free(struct mem *m);
 int mem_add_ram(struct mem *m, u64 gpa, u64 size, struct err *e);	/* page-aligned; zero-filled, lazily allocated */
 int mem_add_rom(struct mem *m, u64 gpa, const void *bytes, u64 size, struct err *e);	/* writes are dropped */
@@ -77,7 +80,8 @@ bool mem_ram_range(const struct mem *m, unsigned i, u64 *gpa, u64 *size);
 /* The RAM range that starts at gpa has the content of fd from offset (page-aligned) on, which is not read before it is
  * touched, and not written; nobody may change it meanwhile. At set-up, for machines whose RAM no other process shares. */
 int mem_lay(struct mem *m, u64 gpa, int fd, u64 offset, struct err *e);
-/* Where a RAM or ROM byte is kept: the memfd and *offset in it; -1 for devices and holes, and for what mem_lay() laid. */
+/* Where a RAM or ROM byte is kept: the memfd and *offset in it; -1 for devices and holes, for what mem_lay() laid, and for what
+ * is kept privately. */
 int mem_where(struct mem *m, u64 gpa, u64 *offset);
 void mem_add_listener(struct mem *m, struct mem_listener *l);
 void mem_remove_listener(struct mem *m, struct mem_listener *l);

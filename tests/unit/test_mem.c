@@ -469,6 +469,35 @@ static void test_range_moves_before_access(void **state)
 	mem_free(m);
 }
 
+/* Kept privately, it is as the memfd's, and large pages of the host's can be the guest's. */
+static void test_private(void **state)
+{
+	struct err e = { "" };
+	struct mem *m = mem_new(&e);
+	struct region r;
+	u64 where, value = 0x1122334455667788ull;
+
+	(void)state;
+	mem_keep_private(m);
+	assert_int_equal(mem_add_ram(m, 0, 0xa0000, &e), 0);
+	assert_int_equal(mem_add_ram(m, 0x100000, 0x700000, &e), 0);
+	assert_int_equal(mem_where(m, 0x200000, &where), -1);
+	for (u64 gpa = 0; mem_region_next(m, gpa, &r); gpa = r.gpa + r.size)
+		assert_int_equal(((uintptr_t)r.hva - r.gpa) & 0x1fffff, 0);
+	for (u64 gpa = 0x7ff000 - 8; gpa >= 0x100000; gpa -= 0xff000) {
+		assert_int_equal(mem_write(m, gpa, &value, 8), 0);
+		value = 0;
+		assert_int_equal(mem_read(m, gpa, &value, 8), 0);
+		assert_int_equal(value, 0x1122334455667788ull);
+	}
+	assert_int_equal(mem_discard(m, 0x100000, 0x700000), 0);
+	for (u64 gpa = 0x7ff000 - 8; gpa >= 0x100000; gpa -= 0xff000) {
+		assert_int_equal(mem_read(m, gpa, &value, 8), 0);
+		assert_int_equal(value, 0);
+	}
+	mem_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -481,6 +510,7 @@ int main(void)
 		cmocka_unit_test(test_dirty_log),
 		cmocka_unit_test(test_dma_race),
 		cmocka_unit_test(test_range_moves_before_access),
+		cmocka_unit_test(test_private),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
