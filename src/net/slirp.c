@@ -228,6 +228,12 @@ static void turn(struct stack *k)
 /* ---- the beginning -------------------------------------------------------------------------------------------------
  */
 
+/* libslirp's TCP sends a whole segment, all that there is, or at least half of the widest window that it was ever
+ * offered. A guest that has taken one segment of half a window offers a few bytes less than the other half, and then
+ * nothing moves until the persist timer, five seconds later. So a segment is at most a quarter of a window without
+ * scaling. */
+#define TCP_MTU (40 + 16384)
+
 static void fill_config(const struct net_spec *s, u16 mtu, SlirpConfig *c)
 {
 	*c = (SlirpConfig){
@@ -241,8 +247,8 @@ static void fill_config(const struct net_spec *s, u16 mtu, SlirpConfig *c)
 		.in6_enabled = true,
 		.vprefix_len = 64,
 		.vhostname = "doppel",
-		.if_mtu = mtu,
-		.if_mru = mtu,
+		.if_mtu = MIN(mtu, TCP_MTU),
+		.if_mru = MIN(mtu, TCP_MTU),
 		.disable_host_loopback = !s->host_loopback,
 	};
 	inet_pton(AF_INET6, "fec0::", &c->vprefix_addr6);

@@ -61,6 +61,20 @@ while at < len(d):
     n += 1
 print(n if magic == 0xa1b23c4d and at == len(d) else "broken")' "$TMPDIR/frames")
 [ "$frames" -ge $(($(stat_of net.rx_frames) + $(stat_of net.tx_frames))) ] || fail "the capture has $frames frames"
+# No larger segments than a quarter of a window without scaling: with half windows libslirp's TCP comes to stand for seconds.
+segment=$(python3 -c 'import struct, sys
+d, at, most = open(sys.argv[1], "rb").read(), 24, 0
+while at < len(d):
+    n = struct.unpack("<I", d[at + 8:at + 12])[0]
+    f = d[at + 16:at + 16 + n]
+    at += 16 + n
+    if f[12:14] != b"\x08\x00" or f[23] != 6 or f[26:28] != b"\x0a\x00" or f[29] == 15 or not f[47] & 2:
+        continue
+    options = f[54:34 + 4 * (f[46] >> 4)]
+    if options[:2] == b"\x02\x04":
+        most = max(most, struct.unpack(">H", options[2:4])[0])
+print(most)' "$TMPDIR/frames")
+[ "$segment" -gt 0 ] && [ "$segment" -le 16384 ] || fail "the host's side of a connection offers segments of $segment bytes"
 
 # Wrong use.
 wrong() {
