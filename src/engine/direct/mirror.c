@@ -267,6 +267,7 @@ void mirror_stop(struct mirror *m)
 	if (m->requests && m->requests != MAP_FAILED)
 		munmap(m->requests, REQUESTS_SIZE);
 	m->requests = NULL;
+	m->n_requests = 0;
 	m->alive = false;
 	m->root = ~0ull;
 }
@@ -316,6 +317,8 @@ int mirror_flush(struct mirror *m)
 
 int mirror_request(struct mirror *m, s64 nr, u64 a, u64 b, u64 c, u64 prot, u64 flags, u64 f)
 {
+	if (!m->alive) /* what was mapped there went with the process */
+		return nr == SYS_munmap ? 0 : -1;
 	if (m->n_requests == MAX_REQUESTS && mirror_flush(m))
 		return -1;
 	m->requests[m->n_requests++] = (struct request){ nr, { a, b, c, prot, flags, f } };

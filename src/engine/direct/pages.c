@@ -231,6 +231,13 @@ static void groups_free(struct direct *d, struct mirror *m)
 	m->n_maps = 0;
 }
 
+/* A request found that it was killed. */
+static void found_dead(struct direct *d, struct mirror *m)
+{
+	counter_inc(d->c->counters, CNT_DIRECT_DIED);
+	mirror_stop(m);
+}
+
 void pages_clear(struct direct *d, struct mirror *m)
 {
 	const u64 end = REQUESTS_BASE + REQUESTS_SIZE;
@@ -241,7 +248,7 @@ void pages_clear(struct direct *d, struct mirror *m)
 		return;
 	if (mirror_request(m, SYS_munmap, 0, STUB_BASE, 0, 0, 0, 0) ||
 	    mirror_request(m, SYS_munmap, end, USER_END - end, 0, 0, 0, 0) || mirror_flush(m))
-		mirror_stop(m);
+		found_dead(d, m);
 }
 
 void pages_drop_frame(struct direct *d, u64 gpa)
@@ -268,8 +275,10 @@ static void frame_drop(struct direct *d, u64 gpa)
 		struct mirror *m = &d->mirror[e.mirror];
 		struct group *g = group_find(m, e.lin);
 
-		if (!g || page_drop(d, m, g, index_of(e.lin)))
-			break; /* the mirror is lost; pages_clear() follows */
+		if (!g)
+			break;
+		if (page_drop(d, m, g, index_of(e.lin)))
+			found_dead(d, m); /* other mirrors may have the frame, too */
 	}
 }
 
@@ -291,7 +300,7 @@ static void drain(struct direct *d)
 		frame_drop(d, list[k]);
 	for (unsigned k = 0; k < MIRRORS; k++)
 		if (d->mirror[k].alive && mirror_flush(&d->mirror[k]))
-			mirror_stop(&d->mirror[k]);
+			found_dead(d, &d->mirror[k]);
 }
 
 /* ---- coming ----------------------------------------------------------------------------------------------------- */
@@ -466,6 +475,8 @@ bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 	if (!want || mmu_walk(d->c, lin, walk_acc(want), true, &w))
 		return mirror_flush(m) && false;
 	g = group_now(d, m, lin);
+	if (!g)
+		return false;
 	leaf = leaf_of(d, g->table, i);
 	if (g->page[i])
 		page_forget(d, m, g, i); /* what is mapped over it replaces it */
@@ -568,7 +579,7 @@ bool pages_sync(struct direct *d, struct mirror *m)
 	if (!bad && !mirror_flush(m))
 		return true;
 	groups_free(d, m);
-	mirror_stop(m);
+	found_dead(d, m);
 	return false;
 }
 
