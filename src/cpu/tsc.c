@@ -10,8 +10,8 @@
 
 #include "base/clock.h"
 
-/* A machine waits for this when it is made. On a busy host runs of 2 ms and 64 readings differed by a few ppm at most, as
- * do those of 20 ms and 16: a host's clock itself drifts by more. */
+/* A machine waits for this when it is made. On a busy host runs of 2 ms and 64 readings differed by a few ppm at most,
+ * as do those of 20 ms and 16: a host's clock itself drifts by more. */
 #define READINGS 64
 #define PAUSE_NS 2000000
 
