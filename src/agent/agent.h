@@ -55,7 +55,7 @@ const char *agent_string(u8 **at, const u8 *end);
 
 /* setup.c: what stands before the command. */
 void setup_early(void);
-void setup_clock(u64 ns);
+void setup_clock(const void *p, u32 len);
 void setup_host(const char *name);
 void setup_entropy(const void *p, u32 len);
 void setup_root(struct agent *a, const char *tag, const char *how);

@@ -121,7 +121,7 @@ static void handle(struct agent *a)
 	words(a, word);
 	switch (a->head.type) {
 	case AGENT_CLOCK:
-		setup_clock(number(a, 8));
+		setup_clock(a->body, a->head.len);
 		break;
 	case AGENT_ENTROPY:
 		setup_entropy(a->body, a->head.len);

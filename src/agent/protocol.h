@@ -16,7 +16,7 @@ enum agent_port { AGENT_CONTROL, AGENT_IN, AGENT_OUT, AGENT_ERR, AGENT_PORTS };
 /* "Strings" are bytes without 0, each with one 0 behind it. */
 enum agent_message {
 	/* doppel says, in any order before RUN: */
-	AGENT_CLOCK = 1, /* u64: UTC in ns */
+	AGENT_CLOCK = 1, /* struct agent_time; bytes beyond its ns may be missing */
 	AGENT_ENTROPY,	 /* bytes */
 	AGENT_HOST,	 /* string: the host's name */
 	AGENT_ROOT,	 /* strings: tag of the file system, "overlay", "ro" or "rw"; no tag: the initramfs stays */
@@ -55,6 +55,11 @@ enum { AGENT_TTY_ERR = 1, AGENT_TTY = 2, AGENT_USER = 4 };
 #define AGENT_WINDOW (64u << 10)
 #define AGENT_DATA_MAX 8192u
 #define AGENT_SESSIONS 8u /* besides 0, at once */
+
+struct agent_time {
+	u64 ns;	     /* UTC */
+	u64 tsc, hz; /* of the guest, at that moment: on its way to the agent the time goes on; or 0 */
+};
 
 struct agent_run {
 	u32 flags, umask, uid, gid;

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "agent/agent.h"
 
@@ -68,11 +69,25 @@ void setup_host(const char *name)
 		dprintf(2, "doppel's agent: the name '%s': %s\n", name, strerror(errno));
 }
 
-void setup_clock(u64 ns)
+/* How long ago that was. */
+static u64 since(const struct agent_time *t)
 {
-	struct timespec t = { .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+	u64 ticks = __rdtsc() - t->tsc;
 
-	clock_settime(CLOCK_REALTIME, &t);
+	if (!t->hz || ticks > 10 * t->hz)
+		return 0;
+	return (u64)((unsigned __int128)ticks * 1000000000u / t->hz);
+}
+
+void setup_clock(const void *p, u32 len)
+{
+	struct agent_time t = { 0 };
+	struct timespec now;
+
+	memcpy(&t, p, MIN(len, sizeof(t)));
+	t.ns += since(&t);
+	now = (struct timespec){ .tv_sec = (time_t)(t.ns / 1000000000u), .tv_nsec = (long)(t.ns % 1000000000u) };
+	clock_settime(CLOCK_REALTIME, &now);
 }
 
 void setup_entropy(const void *p, u32 len)

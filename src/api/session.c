@@ -13,6 +13,7 @@
 
 #include "api/exec.h"
 #include "chardev/bulk.h"
+#include "cpu/msr.h"
 
 #define FROM_AGENT_MAX (AGENT_DATA_MAX + 1024u)
 #define LOG_MAX 4096u
@@ -216,12 +217,23 @@ static void on_closed(struct session *s, const u8 *p)
 	close_stream(s, port);
 }
 
+static struct agent_time time_of(const struct vm *vm)
+{
+	struct agent_time t = { .ns = clock_wall_ns() };
+
+	if (vm && vm->nr_vcpus) {
+		t.tsc = cpu_guest_tsc(vm->vcpu[0]->cpu);
+		t.hz = vm->model->tsc_hz;
+	}
+	return t;
+}
+
 /* The time goes first, for it is late already when it waits behind other things. Only now what is the caller's goes
  * into the guest: before, it may still become the image of others. */
 static void begin(struct session *s)
 {
-	const struct agent_head h = { .len = 8, .type = AGENT_CLOCK };
-	u64 now = clock_wall_ns();
+	const struct agent_head h = { .len = sizeof(struct agent_time), .type = AGENT_CLOCK };
+	const struct agent_time now = time_of(s->vm);
 	size_t all = sizeof(h) + sizeof(now);
 
 	s->due = false;

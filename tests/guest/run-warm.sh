@@ -17,9 +17,11 @@ start() {
 	how=$1 what=$2
 	shift 2
 	run --stats "$@" -- sh -c 'cat; date +%s.%N; head -c 16 /dev/urandom | od -An -tx1; cat /proc/sys/kernel/random/boot_id
-		touch here' </dev/null >"$TMPDIR/out" 2>"$TMPDIR/err"
+		echo >here
+		[ "$(date +%s%N)" -ge "$(stat -c %.9Y here | tr -d .)" ] || echo "behind the host"' </dev/null >"$TMPDIR/out" 2>"$TMPDIR/err"
 	want 0 "$what"
 	grep -q "^start: $how," "$TMPDIR/err" || fail "$what: not a $how start"
+	! grep -q behind "$TMPDIR/out" || fail "$what: the guest's clock is behind the host's, which stamped a file just now"
 	[ -e here ] || fail "$what: the directory is not shared"
 	rm here
 }

@@ -79,17 +79,17 @@ static void test_hello(void **state)
 	assert_int_equal(w.n, 3);
 	w.room = sizeof(w.heard);
 	chardev_kick_input(w.control);
-	assert_int_equal(w.n, 8 + 8 + 8 + 5);
+	assert_int_equal(w.n, 8 + 24 + 8 + 5);
 	memcpy(&h, w.heard, sizeof(h));
 	assert_int_equal(h.type, AGENT_CLOCK);
-	assert_int_equal(h.len, 8);
-	memcpy(&h, w.heard + 16, sizeof(h));
+	assert_int_equal(h.len, 24);
+	memcpy(&h, w.heard + 32, sizeof(h));
 	assert_int_equal(h.type, AGENT_HOST);
-	assert_memory_equal(w.heard + 24, "host", 5);
+	assert_memory_equal(w.heard + 40, "host", 5);
 	assert_int_equal(result(&w).guest_hello_ns, 7);
 	/* A second one changes nothing. */
 	tell(&w, AGENT_HELLO, hello, sizeof(hello));
-	assert_int_equal(w.n, 8 + 8 + 8 + 5);
+	assert_int_equal(w.n, 8 + 24 + 8 + 5);
 	session_free(w.s);
 }
 
