@@ -83,11 +83,16 @@ void setup_clock(const void *p, u32 len)
 {
 	struct agent_time t = { 0 };
 	struct timespec now;
+	u64 ns, began;
+	unsigned tries = 10;
 
 	memcpy(&t, p, MIN(len, sizeof(t)));
-	t.ns += since(&t);
-	now = (struct timespec){ .tv_sec = (time_t)(t.ns / 1000000000u), .tv_nsec = (long)(t.ns % 1000000000u) };
-	clock_settime(CLOCK_REALTIME, &now);
+	do { /* again, if the host took the processor away in between */
+		began = __rdtsc();
+		ns = t.ns + since(&t);
+		now = (struct timespec){ .tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u) };
+		clock_settime(CLOCK_REALTIME, &now);
+	} while (__rdtsc() - began > t.hz / 2000 && --tries);
 }
 
 void setup_entropy(const void *p, u32 len)
