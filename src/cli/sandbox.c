@@ -89,6 +89,7 @@ static const struct narrow direct_narrow[] = {
 	IS(execveat, 4, AT_EMPTY_PATH), /* what is open: no path leads anywhere */
 	IS(prlimit64, 0, 0),
 	IS(prctl, 0, PR_SET_NO_NEW_PRIVS),
+	IS(prctl, 0, PR_SET_TSC),
 	IS(setpgid, 0, 0),
 	IS(arch_prctl, 0, 0x1012), /* ARCH_SET_CPUID */
 	IS(seccomp, 0, SECCOMP_SET_MODE_FILTER),

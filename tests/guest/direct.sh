@@ -35,8 +35,8 @@ machine=$!
 
 # Somebody kills mirrors, which are the only processes that it has: the guest must not notice.
 killed=0
-while [ $killed -lt 12 ] && kill -0 $machine 2>/dev/null; do
-	sleep 0.3
+while [ $killed -lt 8 ] && kill -0 $machine 2>/dev/null; do
+	sleep 0.5
 	doppel=$(cat /proc/$machine/task/$machine/children 2>/dev/null) && [ -n "$doppel" ] || continue
 	mirrors=$(cat /proc/${doppel% }/task/*/children 2>/dev/null)
 	[ -n "$mirrors" ] && kill -9 $mirrors 2>/dev/null && killed=$((killed + 1))

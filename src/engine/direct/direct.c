@@ -204,6 +204,12 @@ static void move_on(struct direct *d)
 	}
 }
 
+/* RDTSC reads the host's counter there, or traps. */
+static bool tsc_fits(const struct direct *d, const struct mirror *m)
+{
+	return !d->c->tsc_offset || m->tsc_traps;
+}
+
 static bool mirror_ready(struct direct *d, struct mirror *m)
 {
 	struct err e = { .text = "no memory" };
@@ -215,6 +221,11 @@ static bool mirror_ready(struct direct *d, struct mirror *m)
 		d->exec_fd = stub_open();
 	if (d->exec_fd < 0 || (!d->frames && pages_init(d)) || mirror_start(d, m, &e)) {
 		log_msg(LOG_WARN, "direct: no user code runs natively: %s", e.text);
+		d->off = true;
+		return false;
+	}
+	if (!tsc_fits(d, m)) {
+		log_msg(LOG_WARN, "direct: no user code runs natively: this host cannot make RDTSC trap");
 		d->off = true;
 		return false;
 	}
@@ -230,13 +241,15 @@ static struct mirror *mirror_of(struct direct *d)
 	struct mirror *m = d->mirror, *oldest = m;
 
 	for (; m < d->mirror + MIRRORS; m++) {
-		if (m->alive && m->root == root)
+		if (m->alive && m->root == root && tsc_fits(d, m))
 			break;
 		if (m->last_used < oldest->last_used)
 			oldest = m;
 	}
 	if (m == d->mirror + MIRRORS) {
 		m = oldest;
+		if (m->alive && !tsc_fits(d, m))
+			mirror_stop(m); /* made before the guest's TSC went its own way */
 		if (!mirror_ready(d, m))
 			return NULL;
 		pages_clear(d, m);

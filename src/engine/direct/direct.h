@@ -67,6 +67,7 @@ struct user_page {
 struct mirror {
 	bool alive;
 	pid_t pid, tid; /* the mapper; the thread that runs guest code */
+	bool tsc_traps; /* RDTSC there, since the guest's is not the host's */
 	struct request *requests;
 	unsigned n_requests;
 	u64 root;      /* the guest's top page table; ~0: none */

@@ -200,6 +200,14 @@ static void make_cpuid_trap(struct direct *d, struct mirror *m)
 		d->host_vouch &= ~(unsigned)VOUCH_CPUID;
 }
 
+/* A guest whose TSC is not the host's, since it read it in another process before a snapshot, gets it from `translate`.
+ */
+static void make_tsc_trap(struct direct *d, struct mirror *m)
+{
+	m->tsc_traps = d->c && d->c->tsc_offset &&
+		       remote(m->tid, SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0, 0, NULL);
+}
+
 static bool raise_up(struct direct *d, struct mirror *m)
 {
 	const u64 no_signals = 0;
@@ -209,8 +217,10 @@ static bool raise_up(struct direct *d, struct mirror *m)
 		     PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE) &&
 	     !ptrace(PTRACE_SETSIGMASK, m->pid, (void *)sizeof(no_signals), &no_signals) && clear_space(m) &&
 	     make_runner(m);
-	if (ok)
+	if (ok) {
 		make_cpuid_trap(d, m);
+		make_tsc_trap(d, m);
+	}
 	ok = ok &&
 	     !ptrace(PTRACE_SETOPTIONS, m->tid, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT);
 	return ok && confine(m);

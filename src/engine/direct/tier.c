@@ -162,8 +162,8 @@ bool tier_ok(struct direct *d)
 	    (c->cr4 & (CR4_WANT | CR4_BAR)) != CR4_WANT || !(c->cr4 & CR4_FSGSBASE) != !d->fsgsbase ||
 	    (c->rflags & (FLAGS_BAR | FLAG_IF)) != FLAG_IF || (c->dr[7] & DR7_ENABLES))
 		return false;
-	if (c->xcr0 != d->x.xcr0 || c->tsc_offset || c->int_shadow || c->pending_db || c->injected.type != EV_NONE ||
-	    c->wishes || c->trace || d->m->n_writers != 1 || !c->free_running)
+	if (c->xcr0 != d->x.xcr0 || c->int_shadow || c->pending_db || c->injected.type != EV_NONE || c->wishes ||
+	    c->trace || d->m->n_writers != 1 || !c->free_running)
 		return false;
 	return selectors_ok(c) && pages_stub_free(d) && gdt_ok(d);
 }
