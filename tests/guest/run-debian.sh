@@ -77,7 +77,7 @@ if [ "$(id -u)" = 0 ]; then
 	chown -R 65534:65534 "$TMPDIR/theirs"
 	chmod 700 "$TMPDIR/theirs/doppel"
 fi
-if as_user test -x "$DOPPEL"; then
+if as_user test -x "$DOPPEL" -a -x "$TMPDIR/bin/mmdebstrap"; then
 	cd / || exit 1
 	as_user timeout 120 "$DOPPEL" run --timeout 100 --no-share --rootfs debian:some -- sh -c 'ls -d /bin/su
 		stat -c "%u:%g %a" /bin/su; stat -c %u /home/one/tool' </dev/null >"$TMPDIR/out" 2>"$TMPDIR/err"
