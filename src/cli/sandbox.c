@@ -102,6 +102,7 @@ static const struct narrow direct_narrow[] = {
 	IS(ptrace, 0, PTRACE_GETREGSET),
 	IS(ptrace, 0, PTRACE_SETREGSET),
 	IS(ptrace, 0, PTRACE_PEEKUSER),
+	IS(ptrace, 0, PTRACE_POKEUSER),
 	IS(ptrace, 0, PTRACE_SETOPTIONS),
 	IS(ptrace, 0, PTRACE_GETEVENTMSG),
 	IS(ptrace, 0, PTRACE_GETSIGINFO),

@@ -10,7 +10,7 @@ cannot() {
 
 fail() {
 	echo "$1"
-	tail -n 30 "$TMPDIR/console" "$TMPDIR/err" 2>/dev/null
+	tail -n 30 "$TMPDIR/console"; grep direct "$TMPDIR/err" 2>/dev/null
 	exit 1
 }
 
@@ -28,7 +28,7 @@ tools/make-initramfs $guest tests/guest/direct.commands || exit 1
 (cd "$root" && find . | cpio -o -H newc --quiet -R 0:0) >"$TMPDIR/initrd" # the kernel wants it first: it has to be aligned
 cat $guest/direct.commands.gz >>"$TMPDIR/initrd"
 
-timeout 240 "$DOPPEL" boot --engine direct -O -promote --memory 256M --cpus 1 --timeout 200 --stats --audit=tlb,blocks \
+timeout 240 "$DOPPEL" boot --engine direct -O -promote --cpu host,-aes --memory 256M --cpus 1 --timeout 200 --stats --audit=tlb,blocks \
 	--kernel $guest/vmlinuz --initrd "$TMPDIR/initrd" --append "console=ttyS0 quiet" >"$TMPDIR/console" 2>"$TMPDIR/err" \
 	</dev/null &
 machine=$!
@@ -54,6 +54,8 @@ grep -qE "segfault|trap |Oops|BUG:" "$TMPDIR/lines" && fail "the kernel complain
 grep -q "block audit: .* differs" "$TMPDIR/err" && fail "code and its copies differ"
 entries=$(sed -n 's/^direct.entries  *\([0-9]*\) .*/\1/p' "$TMPDIR/err")
 died=$(sed -n 's/^direct.died  *\([0-9]*\) .*/\1/p' "$TMPDIR/err")
+breaks=$(sed -n 's/^direct.breaks  *\([0-9]*\) .*/\1/p' "$TMPDIR/err")
+grep -q cpuid_fault /proc/cpuinfo || [ "${breaks:-0}" -gt 25 ] || fail "breakpoints stopped CPUID only ${breaks:-0} times"
 [ "${died:-0}" -gt 0 ] || fail "no mirror was killed while the guest ran in it"
 grep -qE "^user code: [0-9.]+ % of its time native" "$TMPDIR/err" || fail "the share of native user code is not told"
 [ "${entries:-0}" -gt 100 ] || fail "user code did not run natively (${entries:-0} times)"

@@ -79,6 +79,71 @@ static void test_scan(void **state)
 	}
 }
 
+/* Where to stop: at the opcode and at each prefix before it, which may be bytes of another instruction. */
+static void test_guards(void **state)
+{
+	static const struct {
+		u8 code[8];
+		unsigned n; /* bytes before the opcode */
+		int sites;
+	} row[] = {
+		{ { 0xe8, 0x0f, 0xa2 }, 1, 1 },
+		{ { 0x66, 0x0f, 0xa2 }, 1, 2 },
+		{ { 0x90, 0x66, 0x48, 0x0f, 0xa2 }, 3, 3 },
+		{ { 0x90, 0xf3, 0x2e, 0x65, 0x0f, 0xa2 }, 4, 4 },
+		{ { 0xf3, 0x2e, 0x65, 0x4f, 0x0f, 0xa2 }, 4, -1 },
+		{ { 0x8e, 0xd0, 0x0f, 0xa2 }, 2, -1 }, /* MOV SS */
+		{ { 0x8e, 0xd0, 0x66, 0x0f, 0xa2 }, 3, -1 },
+		{ { 0x8e, 0x94, 0x24, 1, 2, 3, 4 }, 7, 0 }, /* nothing behind it */
+		{ { 0x8e, 0xd8, 0x0f, 0xa2 }, 2, 1 },	    /* MOV DS */
+		{ { 0x17, 0x0f, 0xa2 }, 1, -1 },	    /* POP SS of 32-bit code */
+		{ { 0x0f, 0x0f, 0xa2 }, 1, 1 },
+		{ { 0x0f, 0x01, 0xf9 }, 0, 1 },
+		{ { 0x0f, 0x01, 0xc1 }, 0, 1 },
+	};
+	u8 page[PAGE_SIZE];
+	u16 at[GUARDS];
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_SIZE(row); k++) {
+		memset(page, 0x90, sizeof(page));
+		memcpy(page + 100, row[k].code, sizeof(row[k].code));
+		assert_int_equal(guard_sites(page, 0, at), row[k].sites);
+		for (int n = 0; n < row[k].sites; n++)
+			assert_int_equal(at[n], 100 + (int)row[k].n - row[k].sites + 1 + n);
+	}
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + 3, "\x0f\xa2", 2); /* may be of an instruction that begins in the frame before */
+	assert_int_equal(guard_sites(page, 0, at), -1);
+	memset(page, 0x90, sizeof(page));
+	memcpy(page + PAGE_SIZE - 2, "\x0f\xa2", 2);
+	assert_int_equal(guard_sites(page, 0, at), 1);
+	for (unsigned k = 0; k < GUARDS; k++)
+		memcpy(page + 200 * (k + 1), "\x0f\xa2", 2);
+	assert_int_equal(guard_sites(page, 0, at), -1);
+	assert_int_equal(guard_sites(page, VOUCH_CPUID, at), 0);
+}
+
+/* A mirror's own: pages come, the oldest makes room. */
+static void test_guards_turn(void **state)
+{
+	static const u16 two[] = { 5, 9 };
+	struct mirror *m = calloc(1, sizeof(*m));
+
+	(void)state;
+	guard_set(m, 0x1000, two, 2);
+	guard_set(m, 0x5000, two, 2);
+	assert_int_equal(guard_free(m), 0);
+	assert_int_equal(guard_oldest(m), 0x1000);
+	assert_true(guard_covers(m, 0x1005) && guard_covers(m, 0x5009) && !guard_covers(m, 0x1006));
+	guard_forget(m, 0x1000);
+	assert_int_equal(guard_free(m), 2);
+	guard_set(m, 0x3000, two, 1);
+	assert_int_equal(guard_oldest(m), 0x5000);
+	assert_false(guard_covers(m, 0x1005) || guard_covers(m, 0));
+	free(m);
+}
+
 static void test_seam(void **state)
 {
 	static const u8 bytes[] = { 0x0f, 0x01, 0xf9 };
@@ -265,8 +330,9 @@ static void test_crowded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_demotion), cmocka_unit_test(test_crowded), cmocka_unit_test(test_scan),
-		cmocka_unit_test(test_seam),	 cmocka_unit_test(test_vectors), cmocka_unit_test(test_confined),
+		cmocka_unit_test(test_demotion), cmocka_unit_test(test_crowded),     cmocka_unit_test(test_scan),
+		cmocka_unit_test(test_guards),	 cmocka_unit_test(test_guards_turn), cmocka_unit_test(test_seam),
+		cmocka_unit_test(test_vectors),	 cmocka_unit_test(test_confined),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -231,6 +231,10 @@ static bool mirror_ready(struct direct *d, struct mirror *m)
 	}
 	pin_here(d);
 	mirror_pin(m, d->cpu_pinned);
+	if (!d->guards_tried) {
+		d->guards_tried = true;
+		d->guards = guard_works(m);
+	}
 	return true;
 }
 
@@ -334,7 +338,7 @@ static enum stop on_fault(struct direct *d, struct mirror *m, const siginfo_t *s
 
 		d->fault_ns += clock_host_ns() - start;
 		if (done)
-			return STOP_AGAIN;
+			return guard_covers(m, rip) ? leave(d, m, false, 0) : STOP_AGAIN;
 	}
 	counter_inc(d->c->counters, CNT_DIRECT_FAULTS);
 	return leave(d, m, false, is_trap(m, si) ? trap_length(d, m, si) : 0);
@@ -345,7 +349,7 @@ static enum stop on_trap(struct direct *d, struct mirror *m, const siginfo_t *si
 {
 	enum stop s = leave(d, m, false, trap_length(d, m, si));
 
-	counter_inc(d->c->counters, CNT_DIRECT_FAULTS);
+	counter_inc(d->c->counters, si->si_code == TRAP_HWBKPT ? CNT_DIRECT_BREAKS : CNT_DIRECT_FAULTS);
 	if (s == STOP_GUEST && si->si_code == TRAP_TRACE) {
 		d->c->pending_db |= BIT(14);
 		cpu_post(d->c, ATT_EVENTS);
@@ -415,7 +419,7 @@ static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
 		return STOP_GUEST;
 	}
 	do {
-		if (ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL)) {
+		if (guard_load(m) || ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL)) {
 			s = leave(d, m, false, 0); /* as it went in, or as the last fault left it */
 			break;
 		}

@@ -6,7 +6,8 @@
  *  1. A mirror's mappings are a cache of the guest's page tables: each was right when it was made, accessed and dirty
  *     bits set as a TLB would have, and is compared again before guest code runs behind any flush by the guest.
  *  2. A frame is executable in mirrors only while this engine holds it as code (mem.h) and its bytes were scanned
- *     behind that; a writable mapping exists only of a frame whose write tag mem_note_writer() allowed.
+ *     behind that, and where that found something, only while breakpoints stand before it (guard.c); a writable mapping
+ * exists only of a frame whose write tag mem_note_writer() allowed.
  *  3. The thread that runs guest code makes no system call: each stops it before it begins (PTRACE_SYSEMU), and behind
  * that stands a filter that lets none through. What it may touch: guest frames, the stub (code without data), requests
  * (read-only).
@@ -43,7 +44,8 @@ struct request {
 _Static_assert(sizeof(struct request) == 56, "the stub's step");
 
 /* What a page of a mirror is; 0: not there. */
-enum { PAGE_R = 1, PAGE_W = 2, PAGE_X = 4, PAGE_REFUSED = 8 };
+enum { PAGE_R = 1, PAGE_W = 2, PAGE_X = 4, PAGE_REFUSED = 8, PAGE_GUARDED = 16 };
+#define GUARDS 4 /* breakpoints */
 
 /* 2 MiB of a mirror. */
 struct group {
@@ -84,6 +86,10 @@ struct mirror {
 	u64 stays_ns;	/* how long they were */
 	u64 faults_ns;	/* and their faults */
 	u64 cpu_ns;
+	/* guard.c: addresses that stop the thread before it executes them, 0: none; since when; what it was told */
+	u64 guard[GUARDS], guard_age[GUARDS], guard_there[GUARDS];
+	u64 guard_clock, guard_dr7;
+	u64 fetch_at;  /* RIP at the fault that pages_fault() is about */
 	bool replaced; /* its pages were found to be another process's: promote_forget() */
 };
 
@@ -122,6 +128,7 @@ struct direct {
 	u64 shortest_ns;		      /* of all stays */
 	u64 fault_ns;			      /* of this stay, in faults that mapped something */
 	bool off;			      /* mirrors cannot be made here */
+	bool guards_tried, guards;	      /* breakpoints stop a mirror */
 	u64 gdt_seen[16];		      /* compared and found equal to what the host shows */
 	u8 host_access[16];		      /* by entry: access byte of what user mode sees in the host's GDT */
 	u8 host_flags[16];		      /* bits 52..55 */
@@ -165,9 +172,26 @@ enum {
 /* Could some instruction that begins at any of these bytes and lies in them see what differs between guest and host?
  * vouched: VOUCH_*. */
 bool direct_scan(const u8 *p, size_t n, unsigned vouched);
+/* Could the one that begins with p[0], or a prefix before it? */
+bool direct_site(const u8 *p, size_t n, unsigned vouched);
 /* The same for instructions that begin in a, whose last bytes are given, and end in b behind it. */
 bool direct_scan_seam(const u8 *a_end, const u8 *b, unsigned vouched);
 #define SEAM 4 /* longest sequence that direct_scan() looks for */
+
+/* ---- guard.c: frames that need not be refused, by breakpoints ---- */
+/* Does this host stop a mirror there? Asked of one that has no guest's state in it. */
+bool guard_works(struct mirror *m);
+/* Offsets in a frame at which to stop; their number, or -1: that would not do. */
+int guard_sites(const u8 *page, unsigned vouched, u16 at[GUARDS]);
+/* How many more the mirror can have; the page whose have been there longest; those of a page come and go. */
+unsigned guard_free(const struct mirror *m);
+u64 guard_oldest(const struct mirror *m);
+void guard_set(struct mirror *m, u64 lin, const u16 *at, unsigned n);
+void guard_forget(struct mirror *m, u64 lin);
+/* Is there one at this very address? */
+bool guard_covers(const struct mirror *m, u64 lin);
+/* Before the thread goes on: it is told. 0, or -1: it is gone. */
+int guard_load(struct mirror *m);
 
 /* ---- tier.c: the first tier ---- */
 void tier_probe(struct direct *d);

@@ -187,6 +187,8 @@ static void page_forget(struct direct *d, struct mirror *m, struct group *g, uns
 
 	if (g->page[i] & PAGE_X)
 		mem_code_leave(d->m, gpa);
+	if (g->page[i] & PAGE_GUARDED)
+		guard_forget(m, g->lin + i * PAGE_SIZE);
 	if (g->page[i] & PAGE_R) {
 		map_forget(d, m, gpa, g->lin + i * PAGE_SIZE);
 		g->n--;
@@ -345,19 +347,56 @@ static int run_end(struct direct *d, struct mirror *m, struct run *r)
 	return 0;
 }
 
-/* Takes the frame as code, if it may be executed at lin. Its other mappings go first, so none may be in r. */
-static bool take_code(struct direct *d, struct mirror *m, u64 lin, u64 gpa, struct run *r)
+/* Breakpoints for a page that needs n of them: others give theirs up, but not those of the page that is executing,
+ * which may hold the first half of an instruction that needs both. */
+static bool make_room(struct direct *d, struct mirror *m, unsigned n)
+{
+	while (guard_free(m) < n) {
+		u64 lin = guard_oldest(m);
+		struct group *g = group_find(m, lin);
+
+		if (!((lin ^ m->fetch_at) >> PAGE_SHIFT) || !g || page_drop(d, m, g, index_of(lin)))
+			return false;
+		counter_inc(d->c->counters, CNT_DIRECT_UNGUARDED);
+	}
+	return true;
+}
+
+/* PAGE_* for a frame with such bytes: executable under guard where that is needed now, or as data until it is. */
+static unsigned take_guarded(struct direct *d, struct mirror *m, u64 lin, const u8 *page, unsigned want)
+{
+	u16 at[GUARDS];
+	int n = d->guards ? guard_sites(page, d->vouched, at) : -1;
+
+	if (n < 0)
+		return PAGE_REFUSED;
+	if (!(want & PAGE_X))
+		return 0;
+	if (!make_room(d, m, (unsigned)n))
+		return PAGE_REFUSED;
+	guard_set(m, lin, at, (unsigned)n);
+	counter_inc(d->c->counters, CNT_DIRECT_GUARDED);
+	return PAGE_X | PAGE_GUARDED;
+}
+
+/* Takes the frame as code, if it may be executed at lin: PAGE_*. Its other mappings go first, so none may be in r. */
+static unsigned take_code(struct direct *d, struct mirror *m, u64 lin, u64 gpa, unsigned want, struct run *r)
 {
 	const u8 *page = mem_page(d->m, gpa, false);
+	unsigned p;
 
 	if (!page || (!(r->prot & PAGE_X) && run_end(d, m, r)) || mem_code_enter(d->m, gpa))
-		return false;
+		return PAGE_REFUSED;
 	drain(d); /* writable mappings of it */
-	if (!direct_scan(page, PAGE_SIZE, d->vouched) && !seam_bad(d, m, lin, page))
-		return true;
-	mem_code_leave(d->m, gpa);
-	counter_inc(d->c->counters, CNT_DIRECT_REFUSED);
-	return false;
+	if (seam_bad(d, m, lin, page))
+		p = PAGE_REFUSED;
+	else
+		p = direct_scan(page, PAGE_SIZE, d->vouched) ? take_guarded(d, m, lin, page, want) : PAGE_X;
+	if (!(p & PAGE_X))
+		mem_code_leave(d->m, gpa);
+	if (p & PAGE_REFUSED)
+		counter_inc(d->c->counters, CNT_DIRECT_REFUSED);
+	return p;
 }
 
 /* How the page may be mapped now: PAGE_*. want: PAGE_X where it must be executable, if written it must be writable. A
@@ -371,7 +410,7 @@ static unsigned allow(struct direct *d, struct mirror *m, u64 lin, u64 leaf, uns
 	    lin >= USER_END - PAGE_SIZE || (leaf & (E_P | E_U | E_A)) != (E_P | E_U | E_A))
 		return 0;
 	if (!(leaf & NX) && ((want & PAGE_X) || !(leaf & E_W)) && !(want & PAGE_W))
-		p |= take_code(d, m, lin, gpa, r) ? PAGE_X : PAGE_REFUSED;
+		p |= take_code(d, m, lin, gpa, want, r);
 	if (!(p & PAGE_X) && (leaf & E_W) && (leaf & E_D) && mem_note_writer(d->m, gpa))
 		p |= PAGE_W;
 	return p;
@@ -386,6 +425,8 @@ static int page_add(struct direct *d, struct mirror *m, struct group *g, unsigne
 	if (mem_where(d->m, gpa, &offset) != d->m->fd || !map_note(d, m, gpa, lin)) {
 		if (p & PAGE_X)
 			mem_code_leave(d->m, gpa);
+		if (p & PAGE_GUARDED)
+			guard_forget(m, lin);
 		return -1;
 	}
 	g->page[i] = (u8)p;
@@ -463,6 +504,7 @@ bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 
 	if (lin >= USER_END)
 		return false;
+	m->fetch_at = fetch_at;
 	g = group_now(d, m, lin);
 	if (!g)
 		return false;

@@ -49,10 +49,15 @@ static bool two_byte(const u8 *p, size_t n, unsigned vouched)
 	}
 }
 
+bool direct_site(const u8 *p, size_t n, unsigned vouched)
+{
+	return unlikely(p[0] == 0x0f) && n > 1 && two_byte(p + 1, n - 1, vouched);
+}
+
 bool direct_scan(const u8 *p, size_t n, unsigned vouched)
 {
 	for (size_t i = 0; i + 1 < n; i++)
-		if (unlikely(p[i] == 0x0f) && two_byte(p + i + 1, n - i - 1, vouched))
+		if (direct_site(p + i, n - i, vouched))
 			return true;
 	return false;
 }

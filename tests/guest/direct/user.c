@@ -29,6 +29,10 @@ static volatile sig_atomic_t steps, ticks, last_signal, last_code;
 static void *volatile last_addr;
 static volatile greg_t last_rip;
 
+/* In frames of their own, where the library's CPUIDs do not keep them from running natively. */
+#define QUIET __attribute__((noinline, no_reorder, section(".text.quiet")))
+#define QUIET_ALIGNED __attribute__((noinline, no_reorder, section(".text.quiet"), aligned(4096), used))
+
 #define CHECK(x) check(x, #x, __LINE__)
 
 static void check(int ok, const char *what, int line)
@@ -222,6 +226,109 @@ static void test_told_apart(void)
 	CHECK(a == (unsigned)getpid() || a == (unsigned)-38);
 }
 
+/* ---- CPUID in frames of its own: alone, where a breakpoint can stand before it, behind prefixes, where MOV SS keeps
+ * breakpoints out, first of all that is fetched there; and so often that the frame is not executed natively. ----------
+ */
+
+struct form {
+	unsigned char before[8], n, repeat;
+};
+
+#define CODE_AT 64
+
+typedef void cpuid_fn(unsigned leaf, unsigned out[4]);
+
+static cpuid_fn *cpuid_page(const struct form *f)
+{
+	static const unsigned char begin[] = { 0x53, 0x89, 0xf8, 0x31, 0xc9, 0x49, 0x89, 0xf0 },
+				   end[] = { 0x41, 0x89, 0x00, 0x41, 0x89, 0x58, 0x04, 0x41, 0x89,
+					     0x48, 0x08, 0x41, 0x89, 0x50, 0x0c, 0x5b, 0xc3 };
+	unsigned char *page = map(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1),
+		      *p = page + CODE_AT;
+
+	memset(page, 0x90, PAGE);
+	p = mempcpy(p, begin, sizeof(begin));
+	p = mempcpy(p, f->before, f->n);
+	p = mempcpy(p, "\x0f\xa2", 2);
+	memcpy(p, end, sizeof(end));
+	for (unsigned k = 0; k < f->repeat; k++)
+		memcpy(page + 1000 + 10 * k, "\x0f\xa2", 2);
+	mprotect(page, PAGE, PROT_READ | PROT_EXEC);
+	return (cpuid_fn *)(void *)(page + CODE_AT);
+}
+
+/* Straight to the instruction, in a page that was not fetched from. */
+static QUIET_ALIGNED void cpuid_at_once(unsigned leaf, unsigned out[4])
+{
+	unsigned char *page = map(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	*(volatile unsigned char *)(page +
+				    CODE_AT) = 0x0f; /* not one constant: the bytes would be in this frame, too */
+	*(volatile unsigned char *)(page + CODE_AT + 1) = 0xa2;
+	page[CODE_AT + 2] = 0xc3;
+	mprotect(page, PAGE, PROT_READ | PROT_EXEC);
+	__asm__ volatile("call *%4"
+			 : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
+			 : "r"(page + CODE_AT), "a"(leaf), "c"(0)
+			 : "memory");
+	munmap(page, PAGE);
+}
+
+/* In a frame of its own, which nothing keeps from running natively. */
+static void (*spin)(unsigned n);
+
+static void make_spin(void)
+{
+	unsigned char *page = map(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+	memcpy(page, "\x89\xf8\xff\xc8\x75\xfc\xc3", 7); /* mov eax, edi; 1: dec eax; jnz 1b; ret */
+	mprotect(page, PAGE, PROT_READ | PROT_EXEC);
+	spin = (void (*)(unsigned))(void *)page;
+}
+
+/* Far enough from the last one that the mirror has the processor again. */
+static QUIET void try_cpuid(cpuid_fn *fn, unsigned leaf, const unsigned want[4])
+{
+	unsigned got[4];
+
+	spin(100000);
+	fn(leaf, got);
+	CHECK(!memcmp(want, got, sizeof(got)));
+}
+
+static QUIET_ALIGNED void quiet_end(void)
+{
+}
+
+static void test_cpuid(void)
+{
+	static const struct form forms[] = { { .repeat = 5 },
+					     { .repeat = 0 },
+					     { { 0x66 }, 1, 0 },
+					     { { 0x66, 0x48 }, 2, 0 },
+					     { { 0xf3, 0x2e, 0x65, 0x4f }, 4, 0 },
+					     { { 0x8c, 0xd2, 0x8e, 0xd2 }, 4, 0 },
+					     { { 0x8c, 0xd2, 0x8e, 0xd2, 0x66 }, 5, 0 } };
+	static const unsigned leaves[] = { 0, 1, 7, 0x40000000, 0x40000001, 0x80000001, 0x80000008, 0x8000001e };
+	cpuid_fn *fn[7];
+	unsigned want[8][4];
+
+	make_spin();
+	for (unsigned k = 0; k < 7; k++)
+		fn[k] = cpuid_page(&forms[k]);
+	for (unsigned n = 0; n < 8; n++)
+		fn[0](leaves[n], want[n]);
+	spin(100000000); /* translate keeps what came there so often for a while */
+	for (unsigned k = 1; k < 5; k++)
+		for (unsigned n = 0; n < 8; n++)
+			try_cpuid(fn[k], leaves[n], want[n]);
+	for (unsigned n = 0; n < 8; n++)
+		try_cpuid(cpuid_at_once, leaves[n], want[n]);
+	for (unsigned k = 5; k < 7; k++)
+		for (unsigned n = 0; n < 8; n++)
+			try_cpuid(fn[k], leaves[n], want[n]);
+}
+
 static void test_vectors(void)
 {
 	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, never = { { 0, 0 }, { 0, 0 } };
@@ -387,6 +494,7 @@ int main(void)
 	test_code();
 	test_traps();
 	test_told_apart();
+	test_cpuid();
 	test_vectors();
 	test_threads();
 	test_debugger();
