@@ -11,7 +11,7 @@
 
 #include "cpu/cpu.h"
 
-#define TLB_BITS 10
+#define TLB_BITS 12
 #define TLB_SIZE (1u << TLB_BITS)
 #define TLB_NO_TAG (~0ull)
 

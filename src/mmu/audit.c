@@ -85,9 +85,12 @@ unsigned mmu_audit(struct cpu *c)
 	struct mmu *u = cpu_mmu(c);
 	unsigned bad = 0;
 
-	for (enum tlb_mode mode = 0; mode < NR_MODES; mode++)
+	for (enum tlb_mode mode = 0; mode < NR_MODES; mode++) {
 		for (unsigned i = 0; i < TLB_SIZE; i++)
 			bad += audit_entry(u, &u->l1[mode][i], mode);
+		for (unsigned i = 0; i < VICTIMS; i++)
+			bad += audit_entry(u, &u->victim[mode][i], mode);
+	}
 	for (unsigned i = 0; i < FETCH_SIZE; i++) {
 		bad += audit_fetch(u, &u->fetch[0][i], MODE_SUPER);
 		bad += audit_fetch(u, &u->fetch[1][i], MODE_USER);

@@ -2,6 +2,8 @@
  * The inside of the MMU, shared by walk.c, tlb.c and access.c.
  *
  * Lookaside, first level: three direct-mapped arrays of struct tlbe, one an access mode, and two of fetched pages.
+ * What another page displaces there goes to a small array of its own, hashed by more of the address, so that a few
+ * pages that want one place change places by mmu_refill() and are not walked for.
  * Second level: one array of translations with their rights, whatever the mode; it serves mode changes, victims of the
  * first level, and global pages after CR3 loads.
  *
@@ -28,7 +30,9 @@
 #include "mmu/mmu.h"
 
 #define ID_MAX 0xffe
-#define L2_BITS 12
+#define VICTIM_BITS 8
+#define VICTIMS (1u << VICTIM_BITS)
+#define L2_BITS 14
 #define L2_SIZE (1u << L2_BITS)
 #define MAX_LOCAL 16
 #define MAX_RENEWED 64
@@ -94,10 +98,15 @@ struct mmu {
 	u64 large2m[(1u << LARGE2M_BITS) / 64], large1g[(1u << LARGE1G_BITS) / 64];
 
 	struct mem_listener listener;
-	struct tlbe l1[NR_MODES][TLB_SIZE];
+	struct tlbe l1[NR_MODES][TLB_SIZE], victim[NR_MODES][VICTIMS];
 	struct fetch_tlbe fetch[2][FETCH_SIZE]; /* supervisor, user */
 	struct l2e l2[L2_SIZE];
 };
+
+/* The entries of the first level, one behind the other. */
+#define NR_L1 (NR_MODES * (TLB_SIZE + VICTIMS))
+_Static_assert(offsetof(struct mmu, victim) == offsetof(struct mmu, l1) + sizeof(((struct mmu *)NULL)->l1),
+	       "NR_L1 entries from l1 on");
 
 /* A translation as the slow path uses it. */
 struct xlate {

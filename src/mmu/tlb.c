@@ -31,6 +31,7 @@ static void empty(struct mmu *u)
 	memset(u->large2m, 0, sizeof(u->large2m));
 	memset(u->large1g, 0, sizeof(u->large1g));
 	memset(u->l1, 0, sizeof(u->l1));
+	memset(u->victim, 0, sizeof(u->victim));
 	memset(u->fetch, 0, sizeof(u->fetch));
 	memset(u->l2, 0, sizeof(u->l2));
 	u->gid = 1;
@@ -164,16 +165,27 @@ static void l2_drop(struct mmu *u, u64 lin, u16 id)
 		e->tag = 0;
 }
 
+static struct tlbe *victim_slot(struct mmu *u, unsigned mode, u64 lin)
+{
+	u64 page = lin >> PAGE_SHIFT;
+
+	return &u->victim[mode][(page ^ page >> VICTIM_BITS ^ page >> TLB_BITS) & (VICTIMS - 1)];
+}
+
+static void entry_drop(struct tlbe *e, u64 lin)
+{
+	if (((e->r ^ lin) & PAGE_MASK) && ((tlb_write_tag(e) ^ lin) & PAGE_MASK))
+		return;
+	e->r = TLB_NO_TAG;
+	__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
+}
+
 /* Drops the page from the first level, in whatever space: global pages stand there under every user's id. */
 static void l1_drop(struct mmu *u, u64 lin)
 {
 	for (unsigned i = 0; i < NR_MODES; i++) {
-		struct tlbe *e = &u->l1[i][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
-
-		if (!(((e->r ^ lin) & PAGE_MASK) && ((tlb_write_tag(e) ^ lin) & PAGE_MASK))) {
-			e->r = TLB_NO_TAG;
-			__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
-		}
+		entry_drop(&u->l1[i][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)], lin);
+		entry_drop(victim_slot(u, i, lin), lin);
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		struct fetch_tlbe *e = &u->fetch[i][(lin >> PAGE_SHIFT) & (FETCH_SIZE - 1)];
@@ -262,22 +274,61 @@ static void note_local(struct mmu *u, u64 lin)
 	u->n_local++;
 }
 
+/* *e becomes *v, whose right to write is there only if the frame is no code when all is done. */
+static void put(struct mmu *u, struct tlbe *e, const struct tlbe *v)
+{
+	__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->gpa, v->gpa, __ATOMIC_RELAXED);
+	e->add = v->add;
+	e->r = v->r;
+	if (v->w == TLB_NO_TAG)
+		return;
+	__atomic_store_n(&e->w, v->w, __ATOMIC_RELAXED);
+	if (!mem_note_writer(u->m, v->gpa))
+		__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
+}
+
+static struct tlbe entry_of(const struct tlbe *e)
+{
+	return (struct tlbe){ .r = e->r, .w = tlb_write_tag(e), .add = e->add, .gpa = e->gpa };
+}
+
+/* Before another page takes the place of *e. What is of no use now is lost. */
+static void evict(struct mmu *u, enum tlb_mode mode, const struct tlbe *e, u64 lin)
+{
+	struct tlbe old = entry_of(e);
+
+	if ((old.r & ~PAGE_MASK) == mmu_tag(u, mode) && ((old.r ^ lin) & PAGE_MASK))
+		put(u, victim_slot(u, mode, old.r), &old);
+}
+
 static void fill(struct mmu *u, u64 lin, enum tlb_mode mode, u64 page, u64 frame)
 {
 	struct tlbe *e = &u->l1[mode][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
-	u64 tag = (lin & PAGE_MASK) | mmu_tag(u, mode), gpa = page & ADDR_MASK;
+	struct tlbe v = { .r = (lin & PAGE_MASK) | mmu_tag(u, mode), .w = TLB_NO_TAG, .gpa = page & ADDR_MASK };
 
 	if (mode == MODE_SMAP && !(page & ATTR_G))
 		note_local(u, lin);
-	__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
-	__atomic_store_n(&e->gpa, gpa, __ATOMIC_RELAXED);
-	e->add = (uintptr_t)frame_host(frame) - (uintptr_t)(lin & PAGE_MASK);
-	e->r = tag;
-	if ((frame & (FW_RAM | FW_CODE)) != FW_RAM || !(page & ATTR_D) || !(mmu_rights(u, page, mode) & WALK_W))
-		return;
-	__atomic_store_n(&e->w, tag, __ATOMIC_RELAXED);
-	if (!mem_note_writer(u->m, gpa))
-		__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
+	v.add = (uintptr_t)frame_host(frame) - (uintptr_t)(lin & PAGE_MASK);
+	if ((frame & (FW_RAM | FW_CODE)) == FW_RAM && (page & ATTR_D) && (mmu_rights(u, page, mode) & WALK_W))
+		v.w = v.r;
+	evict(u, mode, e, lin);
+	put(u, e, &v);
+}
+
+/* The page's entry changes places with the one that had displaced it, if it has the wanted right. */
+static bool recall(struct mmu *u, u64 lin, enum tlb_mode mode, bool write)
+{
+	struct tlbe *e = &u->l1[mode][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)], *from = victim_slot(u, mode, lin);
+	struct tlbe v = entry_of(from);
+
+	if ((write ? v.w : v.r) != ((lin & PAGE_MASK) | mmu_tag(u, mode)))
+		return false;
+	from->r = TLB_NO_TAG;
+	__atomic_store_n(&from->w, TLB_NO_TAG, __ATOMIC_RELAXED);
+	evict(u, mode, e, lin);
+	put(u, e, &v);
+	return true;
 }
 
 /* The second level's translation of lin if it gives the wanted right (and is dirty for a write), else 0. */
@@ -326,7 +377,7 @@ static int find(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode, u64 *
 	return OUT_DONE;
 }
 
-static bool l1_hit(struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode, struct xlate *x)
+static bool l1_hit(const struct mmu *u, u64 lin, unsigned want, enum tlb_mode mode, struct xlate *x)
 {
 	const struct tlbe *e = &u->l1[mode][(lin >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 
@@ -344,7 +395,7 @@ int tlb_translate(struct mmu *u, u64 lin, unsigned acc, struct xlate *x)
 	unsigned want = acc_want(acc);
 	u64 page, frame;
 
-	if (l1_hit(u, lin, want, mode, x))
+	if (l1_hit(u, lin, want, mode, x) || (recall(u, lin, mode, want == WALK_W) && l1_hit(u, lin, want, mode, x)))
 		return OUT_DONE;
 	counter_inc(u->c->counters, want == WALK_W ? CNT_TLB_MISS_W : CNT_TLB_MISS_R);
 	if (find(u, lin, want, mode, &page))
@@ -366,7 +417,7 @@ void mmu_refill(struct cpu *c, u64 lin, bool write)
 	u64 page, frame;
 	u32 error;
 
-	if (!tlb_in_use(u) || !lin_canonical(u, &lin))
+	if (!tlb_in_use(u) || !lin_canonical(u, &lin) || recall(u, lin, mode, write))
 		return;
 	page = l2_lookup(u, lin, want, mode);
 	if (!page) {
@@ -482,7 +533,7 @@ static void revoke_write(void *opaque, u64 gpa)
 	struct mmu *u = opaque;
 	struct tlbe *e = &u->l1[0][0];
 
-	for (unsigned i = 0; i < NR_MODES * TLB_SIZE; i++, e++)
+	for (unsigned i = 0; i < NR_L1; i++, e++)
 		if (__atomic_load_n(&e->gpa, __ATOMIC_RELAXED) == gpa)
 			__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
 }
@@ -495,7 +546,7 @@ static void dirty_log(void *opaque, enum mem_dirty_step step)
 
 	if (step == MEM_DIRTY_END)
 		return;
-	for (unsigned i = 0; i < NR_MODES * TLB_SIZE; i++, e++)
+	for (unsigned i = 0; i < NR_L1; i++, e++)
 		__atomic_store_n(&e->w, TLB_NO_TAG, __ATOMIC_RELAXED);
 }
 

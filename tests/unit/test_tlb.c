@@ -511,6 +511,38 @@ static void test_kept(void **state)
 	world_free(&g.w, true);
 }
 
+/* Two pages that want one place of the first level change places there, and both go where one is dropped or becomes
+ * code. */
+static void test_victims(void **state)
+{
+	const u64 lin[2] = { USER_BASE, KERNEL_BASE + USER_BASE };
+	struct guest g;
+	struct cpu *c;
+
+	(void)state;
+	guest_init(&g, 1, true);
+	c = g.w.c;
+	phys_put(g.w.m, pt_of(0, 2), POOL | P | W | D, 8);
+	phys_put(g.w.m, pt_of(NR_SPACES, 2), (POOL + 4096) | P | W | D, 8);
+	for (unsigned k = 0; k < 10; k++) {
+		mmu_refill(c, lin[k & 1], true);
+		assert_ptr_equal(tlb_hit_w(c, lin[k & 1], 8), mem_page(g.w.m, POOL + (k & 1) * 4096, true));
+		assert_null(tlb_hit_r(c, lin[~k & 1], 8));
+	}
+	assert_int_equal(g.w.counters.n[CNT_TLB_MISS_W], 2);
+	assert_int_equal(mmu_audit(c), 0);
+	mem_code_enter(g.w.m, POOL); /* of the page that was displaced */
+	mmu_refill(c, lin[0], true);
+	assert_null(tlb_hit_w(c, lin[0], 8));
+	mem_code_leave(g.w.m, POOL);
+	phys_put(g.w.m, pt_of(NR_SPACES, 2), (POOL + 8192) | P | W | D, 8);
+	c->ops->tlb_page(c, lin[1]);
+	mmu_refill(c, lin[1], false);
+	assert_ptr_equal(tlb_hit_r(c, lin[1], 8), mem_page(g.w.m, POOL + 8192, false));
+	assert_int_equal(mmu_audit(c), 0);
+	world_free(&g.w, true);
+}
+
 static bool hit(const struct cpu *c, u64 lin)
 {
 	u64 gpa;
@@ -899,6 +931,7 @@ int main(void)
 		cmocka_unit_test(test_breakpoints), cmocka_unit_test(test_real),
 		cmocka_unit_test(test_windows),	    cmocka_unit_test(test_cmpxchg),
 		cmocka_unit_test(test_probe),	    cmocka_unit_test(test_two_cpus),
+		cmocka_unit_test(test_victims),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

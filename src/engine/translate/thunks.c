@@ -131,19 +131,28 @@ static void caller_saved(struct emit *e, bool load)
 			emit_rm(e, 8, load ? 0x8b : 0x89, host_of[r], guest(r));
 }
 
-/* Called where a probe missed, with R14 the address, R15 its slot, RAX the tag that it should have. ZF: now it has. An
- * access across pages never does. */
+/* Called where a probe missed, with R14 the address, R15 the slot of the first byte probed, RAX the tag that the last
+ * one should have. ZF: now it has. What is probed across pages never does. */
 static u8 *make_refill(struct emit *e, bool write)
 {
 	size_t tag = write ? offsetof(struct tlbe, w) : offsetof(struct tlbe, r);
-	u8 *at = e->p, *across;
+	u8 *at = e->p, *across, *below;
 
-	caller_saved(e, false);
+	emit_store(e, guest(RDI), H_RDI);
 	emit_mov(e, H_RDI, H_RAX);
 	emit_rm(e, 8, 0x33, H_RDI, reg(H_R14));
 	emit_rm(e, 8, 0xc1, 5, reg(H_RDI)); /* shr rdi, 12 */
 	emit8(e, PAGE_SHIFT);
 	across = emit_forward(e, CC_NE);
+	emit_mov(e, H_RDI, H_R14);
+	emit_rm(e, 8, 0xc1, 5, reg(H_RDI)); /* shr rdi, 7 */
+	emit8(e, PAGE_SHIFT - 5);
+	emit_alu_imm(e, 4, ALU_AND, reg(H_RDI), (TLB_SIZE - 1) << 5);
+	emit_rm(e, 8, 0x03, H_RDI, CPU(tlb));
+	emit_rm(e, 8, 0x3b, H_RDI, reg(H_R15));
+	below = emit_forward(e, CC_NE);
+	emit_load(e, H_RDI, guest(RDI));
+	caller_saved(e, false);
 	push(e, H_RAX, false);
 	emit_load(e, H_RDI, mem(H_RSP, 16 + FRAME_CPU));
 	emit_mov(e, H_RSI, H_R14);
@@ -155,6 +164,7 @@ static u8 *make_refill(struct emit *e, bool write)
 	emit_rm(e, 8, 0x3b, H_RAX, mem(H_R15, (s32)tag));
 	emit8(e, 0xc3);
 	emit_patch(across, e->p);
+	emit_patch(below, e->p);
 	emit_load(e, H_RDI, guest(RDI));
 	emit8(e, 0xc3);
 	return at;
