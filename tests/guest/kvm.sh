@@ -29,5 +29,8 @@ cases debian-2
 cases debian-switch-1
 cases debian-switch-2
 cases debian-apic-1
+cases debian-apic-2
+cases debian-virtio
+cases rings
 cases debian-snap-1-kvm-translate-kvm
 exit $status
