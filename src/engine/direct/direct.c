@@ -339,6 +339,9 @@ static enum stop on_fault(struct direct *d, struct mirror *m, const siginfo_t *s
 		d->fault_ns += clock_host_ns() - start;
 		if (done)
 			return guard_covers(m, rip) ? leave(d, m, false, 0) : STOP_AGAIN;
+		m->faulted = true;
+		m->fault_lin = (u64)(uintptr_t)si->si_addr;
+		m->fault_rip = rip;
 	}
 	counter_inc(d->c->counters, CNT_DIRECT_FAULTS);
 	return leave(d, m, false, is_trap(m, si) ? trap_length(d, m, si) : 0);
@@ -503,6 +506,15 @@ static bool wanted(struct direct *d, struct interp *in)
 	return false;
 }
 
+/* Most faults of the guest's are followed by the same instruction. */
+static bool resolved(struct direct *d, struct mirror *m)
+{
+	bool again = m->faulted && m->fault_rip == d->c->r[R_RIP];
+
+	m->faulted = false;
+	return !again || pages_after_fault(d, m, m->fault_lin, m->fault_rip);
+}
+
 static bool direct_native(struct interp *in)
 {
 	struct direct *d = of(in);
@@ -538,6 +550,8 @@ static bool direct_native(struct interp *in)
 	}
 	d->fault_ns = 0;
 	start = clock_host_ns();
+	if (!resolved(d, m))
+		return false;
 	s = stay(d, m, in);
 	counter_inc(c->counters, CNT_DIRECT_ENTRIES);
 	ns = clock_host_ns() - start;

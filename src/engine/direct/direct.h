@@ -89,6 +89,8 @@ struct mirror {
 	/* guard.c: addresses that stop the thread before it executes them, 0: none; since when; what it was told */
 	u64 guard[GUARDS], guard_age[GUARDS], guard_there[GUARDS];
 	u64 guard_clock, guard_dr7;
+	bool faulted; /* the last stay ended with a fault of the guest's, at: */
+	u64 fault_lin, fault_rip;
 	u64 fetch_at;  /* RIP at the fault that pages_fault() is about */
 	bool replaced; /* its pages were found to be another process's: promote_forget() */
 };
@@ -240,6 +242,9 @@ void pages_free(struct direct *d);
 /* lin: of an access that stopped the mirror. Maps the page, and others that the guest has used, where the guest's
  * tables allow the access; false: they do not, or it cannot be mapped. fetch_at: RIP. */
 bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at);
+/* The guest has dealt with that fault, and the same instruction is next: what it has mapped comes in before it stops
+ * the mirror once more. False: the mirror cannot be used now. */
+bool pages_after_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at);
 /* Before guest code runs: what was flushed or dropped since goes. False: the mirror cannot be used. */
 bool pages_sync(struct direct *d, struct mirror *m);
 /* All of it goes. */

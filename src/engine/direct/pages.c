@@ -61,16 +61,21 @@ static u64 path_of(const struct direct *d, u64 root, u64 lin)
 	return (e & ADDR_MASK) | rights;
 }
 
+static u64 large_leaf(u64 table, unsigned index)
+{
+	return ((table & ADDR_MASK) + index * PAGE_SIZE) | (table & (E_P | E_W | E_U | E_A | E_D)) |
+	       (table & E_NX ? NX : 0);
+}
+
+static u64 small_leaf(u64 table, u64 e)
+{
+	return (e & (ADDR_MASK | E_P | E_A | E_D)) | (e & table & (E_W | E_U)) | ((e & NX) || (table & E_NX) ? NX : 0);
+}
+
 /* The page's entry, as all levels together allow. */
 static u64 leaf_of(const struct direct *d, u64 table, unsigned index)
 {
-	u64 e;
-
-	if (table & E_LARGE)
-		return ((table & ADDR_MASK) + index * PAGE_SIZE) | (table & (E_P | E_W | E_U | E_A | E_D)) |
-		       (table & E_NX ? NX : 0);
-	e = entry_at(d, table, index);
-	return (e & (ADDR_MASK | E_P | E_A | E_D)) | (e & table & (E_W | E_U)) | ((e & NX) || (table & E_NX) ? NX : 0);
+	return table & E_LARGE ? large_leaf(table, index) : small_leaf(table, entry_at(d, table, index));
 }
 
 bool pages_stub_free(const struct direct *d)
@@ -446,15 +451,22 @@ static int page_add(struct direct *d, struct mirror *m, struct group *g, unsigne
 /* All pages of the group that the guest has used. */
 static int add_others(struct direct *d, struct mirror *m, struct group *g)
 {
+	const u64 used = E_P | E_U | E_A;
+	const u64 *table = (const u64 *)(const void *)mem_page(d->m, mem_a20(d->m, g->table & ADDR_MASK), false);
 	struct run r = { .len = 0 };
 
+	if (!table && !(g->table & E_LARGE))
+		return 0;
 	for (unsigned i = 0; i < 512; i++) {
 		u64 leaf;
 		unsigned p;
 
 		if (g->page[i])
 			continue;
-		leaf = leaf_of(d, g->table, i);
+		leaf = g->table & E_LARGE ? large_leaf(g->table, i)
+					  : small_leaf(g->table, __atomic_load_n(&table[i], __ATOMIC_RELAXED));
+		if ((leaf & used) != used)
+			continue;
 		p = allow(d, m, g->lin + i * PAGE_SIZE, leaf, 0, &r);
 		if (p && page_add(d, m, g, i, leaf, p, &r))
 			return -1;
@@ -533,6 +545,28 @@ bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 	}
 	counter_inc(d->c->counters, CNT_DIRECT_INSTALLS);
 	return p & want;
+}
+
+bool pages_after_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
+{
+	struct run r = { .len = 0 };
+	unsigned i = index_of(lin), p;
+	struct group *g;
+	u64 leaf;
+
+	if (lin >= USER_END || !(g = group_now(d, m, lin)) || g->page[i])
+		return true;
+	m->fetch_at = fetch_at;
+	leaf = leaf_of(d, g->table, i);
+	p = allow(d, m, lin & PAGE_MASK, leaf, lin == fetch_at ? PAGE_X : 0, &r);
+	if (!p)
+		return !mirror_flush(m);
+	if (page_add(d, m, g, i, leaf, p, &r) || run_end(d, m, &r) || add_others(d, m, g) || mirror_flush(m)) {
+		m->n_maps = MAX_MAPS; /* see pages_sync() */
+		return false;
+	}
+	counter_inc(d->c->counters, CNT_DIRECT_AHEAD);
+	return true;
 }
 
 /* ---- comparing -------------------------------------------------------------------------------------------------- */
