@@ -268,6 +268,16 @@ static int failed(const struct run *r, const struct session_end *end)
 	return STATUS_FAILURE;
 }
 
+/* A command whose files have failed did not get what it was promised, whatever it made of that. */
+static bool lost_files(const struct vm *vm)
+{
+	bool lost = false;
+
+	for (unsigned i = 0; i < vm->cfg.nr_shares; i++)
+		lost = lost || (vm->share[i] && share_has_died(vm->share[i]));
+	return lost;
+}
+
 static int result(const struct run *r, int status)
 {
 	struct session_end end;
@@ -277,7 +287,7 @@ static int result(const struct run *r, int status)
 	if (r->boot.stats)
 		stats_print(r->vm, r->boot.stats, stderr);
 	if (end.ended)
-		return end.status;
+		return lost_files(r->vm) ? STATUS_FAILURE : end.status;
 	if (status > 128 && !end.why[0])
 		return status; /* a signal, before there was a command or when it did not listen */
 	return failed(r, &end);

@@ -223,7 +223,7 @@ static void on_socket(void *opaque, int fd, short revents)
 	struct share *s = opaque;
 
 	(void)revents;
-	log_msg(LOG_ERROR, "--share %s: the file server has ended: the guest's file system fails", s->spec.tag);
+	log_msg(LOG_ERROR, "the file server has ended: what the guest asks of %s fails", s->spec.dir);
 	loop_unwatch(s->loop, fd);
 	s->dead = true;
 	deliver(s);
@@ -246,6 +246,11 @@ void share_set_user(struct share *s, const struct share_user *user)
 const struct share_spec *share_spec_of(const struct share *s)
 {
 	return &s->spec;
+}
+
+bool share_has_died(const struct share *s)
+{
+	return s->dead;
 }
 
 static void child(void *opaque)

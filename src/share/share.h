@@ -52,6 +52,9 @@ void share_free(struct share *s);
 void share_set_user(struct share *s, const struct share_user *user);
 const struct share_spec *share_spec_of(const struct share *s);
 
+/* The server has ended before share_free(): what the guest asked since has failed. */
+bool share_has_died(const struct share *s);
+
 /* A free slot, or -1. Its buffer has SHARE_HEAD_MAX + SHARE_DATA_MAX bytes. */
 int share_take(struct share *s);
 void *share_buffer(struct share *s, unsigned slot);

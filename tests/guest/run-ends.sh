@@ -22,6 +22,21 @@ wait $pid
 [ "$(tail -n 1 "$TMPDIR/out")" = saved ] || fail "the command's last words after SIGTERM"
 ! grep -q doppel "$TMPDIR/err" || fail "after SIGTERM doppel complains"
 
+# A file server that dies takes the command's files along: whatever the command made of it, that is no success of its own.
+for share in 1 2; do # the root's, the current directory's
+	"$DOPPEL" run --timeout 100 -- sh -c 'echo up; while [ -e "$1" ]; do sleep 0.2; done; exit 3' sh "$PWD/file" \
+		>"$TMPDIR/out" 2>"$TMPDIR/err" </dev/null &
+	pid=$!
+	for _ in $(seq 200); do
+		grep -q up "$TMPDIR/out" && break
+		sleep 0.2
+	done
+	kill -KILL "$(pgrep -x -P $pid doppel-fs | sed -n ${share}p)" || fail "no file server $share"
+	wait $pid
+	want 125 "after the death of file server $share"
+	grep -q "file server has ended" "$TMPDIR/err" || fail "the sentence about file server $share"
+done
+
 # Two of them read one pipe: each line reaches one of them, and both come to their end.
 { sleep 3; seq 1000; } | { run -- cat >"$TMPDIR/one" & run -- cat >"$TMPDIR/two"; wait; }
 [ "$(cat "$TMPDIR/one" "$TMPDIR/two" | wc -l)" = 1000 ] || fail "two that read one pipe"
