@@ -6,18 +6,20 @@
 
 #include <sched.h>
 
-static atomic_flag *stripe_lock(struct mem *m, u64 gpa)
+static atomic_flag *stripe_of(struct mem *m, u64 gpa)
 {
-	atomic_flag *f = &m->stripe[(gpa >> PAGE_SHIFT) % FRAME_STRIPES];
-
-	while (atomic_flag_test_and_set_explicit(f, memory_order_acquire))
-		sched_yield();
-	return f;
+	return &m->stripe[(gpa >> PAGE_SHIFT) % FRAME_STRIPES];
 }
 
-static void stripe_unlock(atomic_flag *f)
+void mem_stripe_lock(struct mem *m, u64 gpa)
 {
-	atomic_flag_clear_explicit(f, memory_order_release);
+	while (atomic_flag_test_and_set_explicit(stripe_of(m, gpa), memory_order_acquire))
+		sched_yield();
+}
+
+void mem_stripe_unlock(struct mem *m, u64 gpa)
+{
+	atomic_flag_clear_explicit(stripe_of(m, gpa), memory_order_release);
 }
 
 u64 mem_frame_fill(struct mem *m, u64 gpa)
@@ -74,11 +76,10 @@ int mem_code_enter(struct mem *m, u64 gpa)
 {
 	u64 w = mem_frame(m, gpa);
 	frame_word *slot = mem_frame_slot(m, gpa);
-	atomic_flag *lock;
 
 	if (!w)
 		return -1;
-	lock = stripe_lock(m, gpa);
+	mem_stripe_lock(m, gpa);
 	while (!atomic_compare_exchange_weak(slot, &w, held(w)))
 		;
 	if (w & FW_WRITER)
@@ -88,7 +89,7 @@ int mem_code_enter(struct mem *m, u64 gpa)
 			if (l->revoke_maps)
 				l->revoke_maps(l->opaque, gpa & PAGE_MASK);
 		}
-	stripe_unlock(lock);
+	mem_stripe_unlock(m, gpa);
 	return 0;
 }
 
@@ -171,16 +172,15 @@ int mem_read(struct mem *m, u64 gpa, void *buf, u64 len)
 static void write_page(struct mem *m, u64 gpa, const u8 *from, u64 n)
 {
 	bool code = mem_frame(m, gpa) & FW_CODE;
-	atomic_flag *lock;
 	u64 w;
 
 	if (code)
 		tell_code_write(m, gpa, (unsigned)n);
-	lock = stripe_lock(m, gpa);
+	mem_stripe_lock(m, gpa);
 	w = mem_frame(m, gpa);
 	if (w & FW_RAM) /* a switched range may have become something else */
 		memcpy(frame_host(w) + (gpa & ~PAGE_MASK), from, n);
-	stripe_unlock(lock);
+	mem_stripe_unlock(m, gpa);
 	/* The frame may have become code, or new blocks may have been made, since it was asked. */
 	mem_before_write(m, gpa, (unsigned)n);
 }

@@ -52,7 +52,7 @@ struct region {
 	enum region_kind kind;
 	u8 *hva;    /* RAM, ROM: the linear mapping */
 	u64 offset; /* RAM, ROM: in the memfd */
-	bool laid;	/* a private copy of another file: mem_lay() */
+	_Atomic u64 *laid; /* a bit a step that is a private copy of a file; NULL: none. lay.c */
 	bool switched; /* shows a bank, whose mapping hva lies in, or nothing (ops) */
 	const struct io_ops *ops;
 	void *dev;
@@ -76,6 +76,7 @@ struct mem {
 	int fd;
 	u64 fd_size;
 	bool private; /* nothing is in the memfd */
+	unsigned owned; /* steps that moved there: mem_own() */
 	atomic_flag table_lock; /* held for copies and moves of regions[] only */
 	unsigned n_regions;
 	struct region regions[MEM_MAX_REGIONS];	      /* by gpa */
@@ -96,6 +97,11 @@ struct mem {
 
 /* The region list's answer for a frame whose word is not filled; fills it. 0: not RAM or ROM. */
 u64 mem_frame_fill(struct mem *m, u64 gpa);
+/* The stripe of a frame. Who takes several does so by rising address, for fewer than FRAME_STRIPES frames. */
+void mem_stripe_lock(struct mem *m, u64 gpa);
+void mem_stripe_unlock(struct mem *m, u64 gpa);
+void mem_lock_bus(struct mem *m);
+void mem_unlock_bus(struct mem *m);
 /* The range that holds gpa, as it is now; false: none. Any thread. */
 bool mem_region(const struct mem *m, u64 gpa, struct region *r);
 /* The first range that ends above gpa; false: none. Any thread. */

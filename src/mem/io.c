@@ -24,13 +24,13 @@ void mem_set_bus_lock(struct mem *m, void (*lock)(void *opaque), void (*unlock)(
 	m->bus_opaque = opaque;
 }
 
-static void lock_bus(struct mem *m)
+void mem_lock_bus(struct mem *m)
 {
 	if (m->bus_lock)
 		m->bus_lock(m->bus_opaque);
 }
 
-static void unlock_bus(struct mem *m)
+void mem_unlock_bus(struct mem *m)
 {
 	if (m->bus_lock)
 		m->bus_unlock(m->bus_opaque);
@@ -109,9 +109,9 @@ u64 mem_mmio_read(struct mem *m, u64 gpa, unsigned size, bool *claimed)
 	for (unsigned done = 0; done < size;) {
 		unsigned n;
 
-		lock_bus(m);
+		mem_lock_bus(m);
 		n = mmio_read_piece(m, gpa + done, size - done, &part, &all);
-		unlock_bus(m);
+		mem_unlock_bus(m);
 		val |= part << (done * 8);
 		done += n;
 	}
@@ -125,9 +125,9 @@ void mem_mmio_write(struct mem *m, u64 gpa, u64 val, unsigned size, bool *claime
 	bool all = true;
 
 	for (unsigned done = 0; done < size;) {
-		lock_bus(m);
+		mem_lock_bus(m);
 		done += mmio_write_piece(m, gpa + done, size - done, val >> (done * 8), &all);
-		unlock_bus(m);
+		mem_unlock_bus(m);
 	}
 	if (claimed)
 		*claimed = all;
@@ -185,10 +185,10 @@ u32 mem_port_read(struct mem *m, u16 port, unsigned size)
 		struct port_range r;
 		u64 part = 0xff;
 
-		lock_bus(m);
+		mem_lock_bus(m);
 		if (port_piece(m, at, size - done, &r, &n))
 			part = dev_read(r.ops, r.dev, at, (u64)at - r.first, n);
-		unlock_bus(m);
+		mem_unlock_bus(m);
 		val |= part << (done * 8);
 	}
 	return (u32)val;
@@ -200,9 +200,9 @@ void mem_port_write(struct mem *m, u16 port, u32 val, unsigned size)
 		u16 at = (u16)(port + done);
 		struct port_range r;
 
-		lock_bus(m);
+		mem_lock_bus(m);
 		if (port_piece(m, at, size - done, &r, &n))
 			dev_write(r.ops, r.dev, at, (u64)at - r.first, (u64)val >> (done * 8), n);
-		unlock_bus(m);
+		mem_unlock_bus(m);
 	}
 }

@@ -64,9 +64,11 @@ void mem_free(struct mem *m)
 		return;
 	free_tables(m);
 	mem_dirty_free(m);
-	for (unsigned i = 0; i < m->n_regions; i++)
+	for (unsigned i = 0; i < m->n_regions; i++) {
 		if (m->regions[i].hva && !m->regions[i].switched)
 			munmap(m->regions[i].hva, m->regions[i].size);
+		free(m->regions[i].laid);
+	}
 	for (unsigned i = 0; i < m->n_banks; i++)
 		munmap(m->bank[i].hva, m->bank[i].size);
 	if (m->port_map)
@@ -291,6 +293,7 @@ void mem_remove(struct mem *m, u64 gpa)
 	tell_map_changed(m);
 	if (!r.switched)
 		munmap(r.hva, r.size);
+	free(r.laid);
 }
 
 /* ---- switched ranges ---------------------------------------------------------------------------------------------
@@ -414,26 +417,12 @@ int mem_discard(struct mem *m, u64 gpa, u64 len)
 
 		if (!mem_region(m, gpa, &r))
 			return -1;
-		n = MIN(MIN(len, r.gpa + r.size - gpa), BIT(30));
+		n = MIN(MIN(len, r.gpa + r.size - gpa), r.laid ? MEM_LAY_STEP - (gpa - r.gpa) % MEM_LAY_STEP : BIT(30));
 		mem_before_write(m, gpa, (unsigned)n);
-		if (r.laid || give_back(m, &r, gpa, n))
+		if (mem_is_laid(m, gpa) || give_back(m, &r, gpa, n))
 			memset(r.hva + (gpa - r.gpa), 0, n);
 		mem_before_write(m, gpa, (unsigned)n);
 	}
-	return 0;
-}
-
-int mem_lay(struct mem *m, u64 gpa, int fd, u64 offset, struct err *e)
-{
-	struct region *r = &m->regions[region_index(m, gpa)];
-
-	if (r == m->regions + m->n_regions || r->gpa != gpa || r->kind != REGION_RAM)
-		return err_set(e, "there is no RAM to lay a file under");
-	if (mmap(r->hva, r->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, (off_t)offset) ==
-	    MAP_FAILED)
-		return err_errno(e, "cannot map the machine's memory");
-	madvise(r->hva, r->size, MADV_DONTDUMP);
-	r->laid = true;
 	return 0;
 }
 
@@ -441,7 +430,7 @@ int mem_where(struct mem *m, u64 gpa, u64 *offset)
 {
 	struct region r;
 
-	if (m->private || !mem_region(m, gpa, &r) || !r.hva || r.laid)
+	if (m->private || !mem_region(m, gpa, &r) || !r.hva || mem_is_laid(m, gpa))
 		return -1;
 	*offset = r.offset + (gpa - r.gpa);
 	return m->fd;

@@ -77,11 +77,15 @@ void mem_switch_io(struct mem *m, u64 gpa, const struct io_ops *ops, void *dev);
 u64 mem_ram_size(const struct mem *m);
 /* The i-th RAM range; false past the last. Switched ranges are none. */
 bool mem_ram_range(const struct mem *m, unsigned i, u64 *gpa, u64 *size);
-/* The RAM range that starts at gpa has the content of fd from offset (page-aligned) on, which is not read before it is
- * touched, and not written; nobody may change it meanwhile. At set-up, for machines whose RAM no other process shares. */
-int mem_lay(struct mem *m, u64 gpa, int fd, u64 offset, struct err *e);
-/* Where a RAM or ROM byte is kept: the memfd and *offset in it; -1 for devices and holes, for what mem_lay() laid, and for what
- * is kept privately. */
+#define MEM_LAY_STEP (64ull << 10)
+/* A part of a RAM range, whole steps from its beginning on (or to its end), has the content of fd from offset (page-aligned)
+ * on, which is not read before it is touched, and not written; nobody may change it meanwhile. At set-up. */
+int mem_lay(struct mem *m, u64 gpa, u64 len, int fd, u64 offset, struct err *e);
+bool mem_is_laid(const struct mem *m, u64 gpa);
+/* The step around gpa is in the memfd from now on, as it is. Under exclusive execution, without the bus lock. -1: it stays. */
+int mem_own(struct mem *m, u64 gpa);
+/* Where a RAM or ROM byte is kept: the memfd and *offset in it; -1 for devices and holes, for what is still as mem_lay()
+ * laid it, and for what is kept privately. */
 int mem_where(struct mem *m, u64 gpa, u64 *offset);
 void mem_add_listener(struct mem *m, struct mem_listener *l);
 void mem_remove_listener(struct mem *m, struct mem_listener *l);

@@ -191,9 +191,7 @@ static int load_ram(struct snap *s, struct vm *vm, struct err *e)
 	if (s->ram != mem_ram_size(vm->mem))
 		return err_set(e, "the image has %llu MiB of RAM, the machine %llu", (unsigned long long)s->ram >> 20,
 			       (unsigned long long)mem_ram_size(vm->mem) >> 20);
-	/* A process of the engine's own has the machine's memory, too, and has to see what is written. */
-	if (vm->cfg.engine->host & ENGINE_HOST_PROCESSES ? snap_get_plain(fileno(s->in.f), s->start, vm->mem, e)
-							 : snap_lay_plain(fileno(s->in.f), s->start, vm->mem, e))
+	if (snap_lay_plain(fileno(s->in.f), s->start, vm->mem, e))
 		return -1;
 	return fseeko(s->in.f, here, SEEK_SET) ? err_errno(e, "the image cannot be read") : 0;
 }

@@ -285,54 +285,33 @@ int snap_get_overlay(const struct snap_section *sec, struct block *b, struct err
 /* ---- an image -------------------------------------------------------------------------------------------------------
  */
 
-/* [file, file + len) of the image to gpa on. RAM is written through its file: so the host need not zero a page first.
- */
-static int copy_data(const u8 *file, struct mem *m, u64 gpa, u64 len)
+/* The next bytes of the file that are no hole, in [from, to): as the steps of a range that begins at start. False:
+ * none. */
+static bool next_data(int fd, u64 start, u64 *from, u64 *to)
 {
-	while (len) {
-		u64 offset, next, n = PAGE_SIZE;
-		int fd = mem_where(m, gpa, &offset);
+	off_t data = lseek(fd, (off_t)*from, SEEK_DATA), hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
 
-		while (n < len && mem_where(m, gpa + n, &next) == fd && next == offset + n)
-			n += PAGE_SIZE;
-		if (fd < 0 || pwrite(fd, file, MIN(n, len), (off_t)offset) != (ssize_t)MIN(n, len))
-			return -1;
-		n = MIN(n, len);
-		file += n;
-		gpa += n;
-		len -= n;
+	if (data < 0 && errno == ENXIO)
+		return false;
+	if (data < 0 || hole < 0) { /* it cannot tell */
+		data = (off_t)*from;
+		hole = (off_t)*to;
 	}
-	return 0;
+	if ((u64)data >= *to)
+		return false;
+	*from = MAX(*from, start + ALIGN_DOWN((u64)data - start, MEM_LAY_STEP));
+	*to = MIN(*to, start + ALIGN_UP((u64)hole - start, MEM_LAY_STEP));
+	return true;
 }
 
-/* A range, whose bytes stand at [from, to) of the file. */
-static int get_range(int fd, u64 from, u64 to, struct mem *m, u64 gpa)
+/* What is a hole there stays memory of the machine's own. */
+static int lay_range(int fd, u64 start, u64 size, struct mem *m, u64 gpa, struct err *e)
 {
-	u64 at = from;
+	u64 from = start, to = start + size;
 
-	while (at < to) {
-		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
-		u64 start, end;
-		u8 *p;
-		int ret;
-
-		if (data < 0 && errno == ENXIO)
-			return 0;
-		if (data < 0 || hole < 0)
+	for (; from < start + size && next_data(fd, start, &from, &to); from = to, to = start + size)
+		if (mem_lay(m, gpa + (from - start), to - from, fd, from, e))
 			return -1;
-		if ((u64)data >= to)
-			return 0;
-		start = (u64)data & PAGE_MASK;
-		end = MIN(ALIGN_UP((u64)hole, PAGE_SIZE), to);
-		p = mmap(NULL, end - start, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, (off_t)start);
-		if (p == MAP_FAILED)
-			return -1;
-		ret = copy_data(p, m, gpa + (start - from), end - start);
-		munmap(p, end - start);
-		if (ret)
-			return -1;
-		at = end;
-	}
 	return 0;
 }
 
@@ -341,20 +320,8 @@ int snap_lay_plain(int fd, u64 start, struct mem *m, struct err *e)
 	u64 gpa, size;
 
 	for (unsigned i = 0; mem_ram_range(m, i, &gpa, &size); i++) {
-		if (mem_lay(m, gpa, fd, start, e))
+		if (lay_range(fd, start, size, m, gpa, e))
 			return -1;
-		start += size;
-	}
-	return 0;
-}
-
-int snap_get_plain(int fd, u64 start, struct mem *m, struct err *e)
-{
-	u64 gpa, size;
-
-	for (unsigned i = 0; mem_ram_range(m, i, &gpa, &size); i++) {
-		if (get_range(fd, start, start + size, m, gpa))
-			return err_errno(e, "the image's memory cannot be read");
 		start += size;
 	}
 	return 0;

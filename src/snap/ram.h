@@ -18,9 +18,7 @@ int snap_put_ram(struct snap_out *o, struct mem *m, enum snap_ram which, u64 *pa
 /* All that is not zero, as it is: a RAM byte of the i-th range stands at start + the ranges before + its place in this.
  * The rest of the file is to be a hole. -1 with errno set. */
 int snap_put_plain(int fd, u64 start, struct mem *m);
-/* What snap_put_plain() wrote, into RAM that reads as zero. */
-int snap_get_plain(int fd, u64 start, struct mem *m, struct err *e);
-/* The same, read when it is touched. */
+/* What snap_put_plain() wrote, under RAM that reads as zero: it is read when it is touched. */
 int snap_lay_plain(int fd, u64 start, struct mem *m, struct err *e);
 int snap_put_overlay(struct snap_out *o, const char *name, struct block *b);
 /* All RAM reads as zero. */

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -498,6 +499,116 @@ static void test_private(void **state)
 	mem_free(m);
 }
 
+/* A file with its number in each page, after a page of something else. */
+static int laid_file(unsigned pages)
+{
+	char name[] = "/tmp/test_mem.XXXXXX";
+	int fd = mkstemp(name);
+
+	assert_true(fd >= 0);
+	unlink(name);
+	for (u64 i = 0; i <= pages; i++)
+		assert_int_equal(pwrite(fd, &i, sizeof(i), (off_t)(i * PAGE_SIZE)), sizeof(i));
+	assert_int_equal(ftruncate(fd, (off_t)((pages + 1) * PAGE_SIZE)), 0);
+	return fd;
+}
+
+static u64 first_of(struct mem *m, u64 gpa)
+{
+	u64 v = 0;
+
+	assert_int_equal(mem_read(m, gpa, &v, sizeof(v)), 0);
+	return v;
+}
+
+static void test_laid(void **state)
+{
+	struct err e;
+	struct mem *m = mem_new(&e);
+	u64 offset, v = 0x1234, gpa = MIB + 2 * MEM_LAY_STEP;
+	int fd = laid_file(40);
+	u8 *host;
+
+	(void)state;
+	assert_int_equal(mem_add_ram(m, MIB, MIB, &e), 0);
+	assert_int_equal(mem_lay(m, gpa + PAGE_SIZE, MEM_LAY_STEP, fd, PAGE_SIZE, &e), -1);
+	assert_int_equal(mem_lay(m, gpa, PAGE_SIZE, fd, PAGE_SIZE, &e), -1);
+	assert_int_equal(mem_lay(m, MIB, 2 * MIB, fd, PAGE_SIZE, &e), -1);
+	assert_int_equal(mem_lay(m, gpa, 2 * MEM_LAY_STEP, fd, PAGE_SIZE, &e), 0);
+	assert_true(mem_where(m, gpa - 1, &offset) >= 0);
+	assert_true(mem_where(m, gpa + 2 * MEM_LAY_STEP, &offset) >= 0);
+	assert_int_equal(mem_where(m, gpa, &offset), -1);
+	assert_int_equal(first_of(m, gpa - PAGE_SIZE), 0);
+	assert_int_equal(first_of(m, gpa), 1);
+	assert_int_equal(first_of(m, gpa + 31 * PAGE_SIZE), 32);
+	assert_int_equal(first_of(m, gpa + 32 * PAGE_SIZE), 0);
+
+	/* What was written is there afterwards, at the same place and for others; the next step stays; the file is as
+	 * it was. */
+	host = mem_page(m, gpa + 5 * PAGE_SIZE, true);
+	assert_int_equal(mem_write(m, gpa + 5 * PAGE_SIZE, &v, sizeof(v)), 0);
+	assert_int_equal(mem_own(m, gpa + 7 * PAGE_SIZE + 3), 0);
+	assert_false(mem_is_laid(m, gpa));
+	assert_true(mem_is_laid(m, gpa + MEM_LAY_STEP));
+	assert_int_equal(first_of(m, gpa + 4 * PAGE_SIZE), 5);
+	assert_ptr_equal(mem_page(m, gpa + 5 * PAGE_SIZE, true), host);
+	*(volatile u64 *)host = 0x5678;
+	assert_int_equal(pread(mem_where(m, gpa + 5 * PAGE_SIZE, &offset), &v, sizeof(v), (off_t)offset), sizeof(v));
+	assert_int_equal(v, 0x5678);
+	assert_int_equal(mem_own(m, gpa), 0);
+	assert_int_equal(pread(fd, &v, sizeof(v), 6 * PAGE_SIZE), sizeof(v));
+	assert_int_equal(v, 6);
+
+	assert_int_equal(mem_discard(m, gpa, 2 * MEM_LAY_STEP), 0);
+	for (u64 at = 0; at < 32; at++)
+		assert_int_equal(first_of(m, gpa + at * PAGE_SIZE), 0);
+	close(fd);
+	mem_free(m);
+}
+
+struct counting {
+	struct mem *m;
+	u64 n;
+	atomic_bool end;
+};
+
+static void *count_up(void *opaque)
+{
+	struct counting *c = opaque;
+
+	while (!atomic_load(&c->end)) {
+		c->n++;
+		for (u64 at = 0; at < MIB; at += MEM_LAY_STEP / 2)
+			mem_write(c->m, at, &c->n, sizeof(c->n));
+	}
+	return NULL;
+}
+
+/* A device's writes while the memory moves: none is lost. */
+static void test_laid_race(void **state)
+{
+	int fd = laid_file(256);
+	struct err e;
+
+	(void)state;
+	for (unsigned round = 0; round < 20; round++) {
+		struct counting c = { .m = mem_new(&e) };
+		pthread_t t;
+
+		assert_int_equal(mem_add_ram(c.m, 0, MIB, &e), 0);
+		assert_int_equal(mem_lay(c.m, 0, MIB, fd, PAGE_SIZE, &e), 0);
+		assert_int_equal(pthread_create(&t, NULL, count_up, &c), 0);
+		for (u64 at = 0; at < MIB; at += MEM_LAY_STEP)
+			assert_int_equal(mem_own(c.m, at), 0);
+		atomic_store(&c.end, true);
+		pthread_join(t, NULL);
+		for (u64 at = 0; c.n && at < MIB; at += MEM_LAY_STEP / 2)
+			assert_int_equal(first_of(c.m, at), c.n);
+		mem_free(c.m);
+	}
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -511,6 +622,8 @@ int main(void)
 		cmocka_unit_test(test_dma_race),
 		cmocka_unit_test(test_range_moves_before_access),
 		cmocka_unit_test(test_private),
+		cmocka_unit_test(test_laid),
+		cmocka_unit_test(test_laid_race),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -411,7 +411,7 @@ static unsigned allow(struct direct *d, struct mirror *m, u64 lin, u64 leaf, uns
 	u64 gpa = mem_a20(d->m, leaf & ADDR_MASK), w = mem_frame(d->m, gpa);
 	unsigned p = PAGE_R;
 
-	if (!(w & FW_RAM) || lapic_claims(d->c, gpa) || !frame_of(d, gpa) || lin < LOWEST ||
+	if (!(w & FW_RAM) || mem_is_laid(d->m, gpa) || lapic_claims(d->c, gpa) || !frame_of(d, gpa) || lin < LOWEST ||
 	    lin >= USER_END - PAGE_SIZE || (leaf & (E_P | E_U | E_A)) != (E_P | E_U | E_A))
 		return 0;
 	if (!(leaf & NX) && ((want & PAGE_X) || !(leaf & E_W)) && !(want & PAGE_W))
@@ -506,6 +506,20 @@ static struct group *group_now(struct direct *d, struct mirror *m, u64 lin)
 	return g;
 }
 
+/* What is this process's alone cannot be mapped in another. */
+static void own(struct direct *d, u64 gpa)
+{
+	struct cpu *c = d->c;
+
+	if (!mem_is_laid(d->m, gpa))
+		return;
+	if (c->ops->exclusive_begin)
+		c->ops->exclusive_begin(c);
+	mem_own(d->m, gpa);
+	if (c->ops->exclusive_end)
+		c->ops->exclusive_end(c);
+}
+
 bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 {
 	unsigned i = index_of(lin), want, p;
@@ -528,6 +542,7 @@ bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 		want = 0;
 	if (!want || mmu_walk(d->c, lin, walk_acc(want), true, &w))
 		return mirror_flush(m) && false;
+	own(d, mem_a20(d->m, w.gpa));
 	g = group_now(d, m, lin);
 	if (!g)
 		return false;
