@@ -49,10 +49,11 @@ static inline void event_shadow_end(struct cpu *c)
 }
 
 /* Some iterations of a repeated string instruction are done, and an event may come before the rest: RF tells that the
- * instruction has begun, and is what the event pushes (SDM 3B 17.3.1.1). */
+ * instruction has begun, and is what the event pushes (SDM 3B 17.3.1.1). What only the host attends to is no event. */
 static inline void event_between_iterations(struct cpu *c, const struct insn *i)
 {
-	if ((i->flags & (INSN_REP | INSN_REPNE)) && atomic_load_explicit(&c->attention, memory_order_relaxed))
+	if ((i->flags & (INSN_REP | INSN_REPNE)) &&
+	    (atomic_load_explicit(&c->attention, memory_order_relaxed) & ~(unsigned)ATT_EXCL))
 		c->rflags |= FLAG_RF;
 }
 

@@ -6,6 +6,8 @@
 #include "engine/translate/gen.h"
 #include "engine/translate/report.h"
 
+#define AHEAD 1024 /* bytes that code may leave out */
+
 void gen_cold_if(struct gen *g, unsigned cc)
 {
 	struct cold *c = &g->cold[g->n_cold++];
@@ -123,7 +125,7 @@ static void gen_alone(struct gen *g, const struct cold *c)
 	g->x87 = c->x87;
 	g->flags = FLAGS_MEM;
 	gen_flags_restore(g, &c->again);
-	g->ended = g->more = false;
+	g->ended = g->more = g->along = false;
 	if (!gen_inline(g))
 		gen_call(g);
 	for (; n < g->n_cold; n++)
@@ -193,19 +195,44 @@ static void gen_cold(struct gen *g, const struct cold *c)
 	emit_jump(&g->e, CC_ALWAYS, c->back);
 }
 
-/* The block that begins behind m's last instruction, if code can go on with it there. */
-static const struct block *following(const struct gen *g, const struct block *m, unsigned k, unsigned next)
+/* Does code go on where m's last instruction, a jump, leads to? A conditional one must have been taken each time. */
+static bool goes_along(const struct gen *g, const struct block *m)
 {
 	const struct insn *last = &m->insn[m->n - 1];
-	u64 gpa = g->b->gpa + next;
-	const struct block *n;
+	const struct block *nowhere = g->t->in.nowhere;
 
-	if (!gen_opt(g, OPT_SUPER) || !gen_flat(g) || (gpa ^ g->b->gpa) >> PAGE_SHIFT ||
-	    !(gen_is_jcc(g, last) || gen_is_sti(g, last)))
+	if (!gen_opt(g, OPT_TRACES) || last->imm > AHEAD)
+		return false;
+	return gen_is_jmp(g, last) ||
+	       (gen_is_jcc(g, last) && last->imm && m->succ[1] != nowhere && m->succ[0] == nowhere);
+}
+
+static bool goes_on_behind(const struct gen *g, const struct block *m)
+{
+	const struct insn *last = &m->insn[m->n - 1];
+
+	return gen_is_jcc(g, last) || gen_is_sti(g, last) || (gen_opt(g, OPT_TRACES) && !(last->flags & INSN_END));
+}
+
+/* The block that code can go on with behind m, which ends at *next; *next becomes its place, *along tells why. */
+static const struct block *following(const struct gen *g, const struct block *m, unsigned *next, bool *along)
+{
+	const struct block *n;
+	u64 gpa;
+
+	if (!gen_opt(g, OPT_SUPER) || !gen_flat(g))
 		return NULL;
-	/* behind STI the interpreter steps, so that there may be no block yet */
-	n = gen_is_sti(g, last) ? build_behind(&g->t->in, gpa) : blocks_find(&g->t->in, gpa, g->b->key);
-	return n && n->n && k + n->n <= CODE_INSNS ? n : NULL;
+	*along = goes_along(g, m);
+	if (*along)
+		*next += (unsigned)m->insn[m->n - 1].imm;
+	else if (!goes_on_behind(g, m))
+		return NULL;
+	gpa = g->b->gpa + *next;
+	if ((gpa ^ g->b->gpa) >> PAGE_SHIFT)
+		return NULL;
+	/* what is surely next is decoded before its time; behind STI the interpreter steps and never does */
+	n = gen_is_jcc(g, &m->insn[m->n - 1]) ? blocks_find(&g->t->in, gpa, g->b->key) : build_behind(&g->t->in, gpa);
+	return n && n->n && g->n_insns + n->n <= CODE_INSNS ? n : NULL;
 }
 
 /* Which blocks the code consists of, and what is known of their instructions beforehand. */
@@ -213,27 +240,34 @@ static void gen_members(struct gen *g)
 {
 	const struct block *m = g->b;
 	unsigned next = 0;
+	bool along = false;
 
 	while (m) {
 		g->member[g->n_members++] = m;
 		for (unsigned n = 0; n < m->n; n++) {
-			g->insn[g->n_insns++] = &m->insn[n];
 			next += m->insn[n].len;
+			g->next_of[g->n_insns] = (u16)next;
+			g->insn[g->n_insns++] = &m->insn[n];
 		}
-		m = following(g, m, g->n_insns, next);
+		m = following(g, m, &next, &along);
+		if (m && along)
+			g->along_of |= BIT(g->n_members - 1);
 	}
 	gen_plan(g, g->n_insns);
 }
 
-/* Instructions of m; more: the code goes on with another block. */
-static void gen_member(struct gen *g, const struct block *m, bool more)
+/* Instructions of member n. */
+static void gen_member(struct gen *g, unsigned n)
 {
+	const struct block *m = g->member[n];
+
 	g->end = m->insn + m->n;
 	for (const struct insn *i = m->insn; i < g->end; i++, g->k++) {
 		g->i = i;
 		g->host[g->k] = g->e.p;
-		g->next += i->len;
-		g->more = more && i == g->end - 1;
+		g->next = g->next_of[g->k];
+		g->more = n + 1 < g->n_members && i == g->end - 1;
+		g->along = g->more && (g->along_of >> n & 1);
 		gen_insn(g);
 	}
 }
@@ -279,7 +313,7 @@ static void gen_all_members(struct gen *g)
 {
 	gen_members(g);
 	for (unsigned n = 0; n < g->n_members; n++)
-		gen_member(g, g->member[n], n + 1 < g->n_members);
+		gen_member(g, n);
 	if (!g->ended) {
 		gen_x87_flush(g);
 		gen_fall_through(g, g->k);

@@ -83,6 +83,7 @@ struct arm {
 	u8 k;
 	unsigned next;
 	enum flags_at flags;
+	bool through; /* it is the other way round: what goes on behind it where it is not taken */
 };
 
 /* Where a far link's guard does not hold. d: from the next instruction to the target. */
@@ -112,16 +113,19 @@ struct gen {
 	struct x87_last x87;
 	bool ended; /* the block's end has been emitted */
 	bool more;  /* the code goes on behind this instruction if it does not branch */
+	bool along; /* ... or where it does branch to, and not behind it */
 	unsigned first_link, n_arms;
 	struct arm arm[CODE_INSNS];
 	unsigned n_misses, n_misses_done;
 	struct miss miss[2 * CODE_INSNS];
 	const struct insn *insn[CODE_INSNS];
 	unsigned n_insns;
+	u16 next_of[CODE_INSNS];  /* gen.next at each */
 	u8 *host[CODE_INSNS + 1]; /* where their code begins, and the rarely taken paths behind the last one */
 	const struct insn *end;	  /* behind the last one of the block that is being translated */
 	const struct block *member[CODE_INSNS]; /* blocks whose code this is */
 	unsigned n_members;
+	u64 along_of; /* bit: the code goes along with the last instruction of a member, which jumps */
 	struct place place[CODE_INSNS][PLACES];
 	u16 wrote[CODE_INSNS]; /* the guest registers that each may change */
 	struct again again;    /* how the last flags were made */
@@ -278,8 +282,9 @@ void gen_live(struct gen *g, unsigned need);
 /* Loads it, behind a call of the library; ZF if that could be done. Loses R14, R15, RAX. */
 void gen_live_load(struct gen *g, unsigned need);
 
-/* Is i a conditional branch that gen_flow() translates? */
+/* Is i a conditional branch, a direct jump, that gen_flow() translates? */
 bool gen_is_jcc(const struct gen *g, const struct insn *i);
+bool gen_is_jmp(const struct gen *g, const struct insn *i);
 /* The code ends here, n instructions retired, and goes on to what follows it. */
 void gen_fall_through(struct gen *g, unsigned n);
 /* r[R_RIP] and icount are right: on to the block there, found by lookup. */

@@ -132,6 +132,8 @@ static bool ignores(const struct gen *g, const struct insn *i)
 {
 	unsigned op = i->opcode;
 
+	if (gen_is_jmp(g, i))
+		return true;
 	if (!ordinary(i))
 		return false;
 	if (i->map == MAP_0F)

@@ -255,11 +255,12 @@ static bool gen_jcc(struct gen *g)
 	if (!g->more)
 		gen_flags_save(g);
 	gen_flags_load(g);
-	g->arm[g->n_arms++] = (struct arm){ .from = emit_forward(&g->e, g->i->opcode & 15),
+	g->arm[g->n_arms++] = (struct arm){ .from = emit_forward(&g->e, (g->i->opcode & 15) ^ g->along),
 					    .i = g->i,
 					    .k = (u8)g->k,
 					    .next = g->next,
-					    .flags = g->flags };
+					    .flags = g->flags,
+					    .through = g->along };
 	if (!g->more)
 		gen_fall_through(g, g->k + 1);
 	return true;
@@ -276,7 +277,10 @@ void gen_arms(struct gen *g)
 		g->next = a->next;
 		g->flags = a->flags;
 		gen_flags_save(g);
-		gen_taken(g);
+		if (a->through)
+			gen_fall_through(g, a->k + 1u);
+		else
+			gen_taken(g);
 	}
 }
 
@@ -284,6 +288,8 @@ static bool gen_jmp(struct gen *g)
 {
 	if (!reachable(g, g->i))
 		return false;
+	if (g->along)
+		return true;
 	gen_flags_save(g);
 	gen_taken(g);
 	g->ended = true;
@@ -448,6 +454,12 @@ bool gen_is_jcc(const struct gen *g, const struct insn *i)
 {
 	return is_jcc(i) && gen_flat(g) && i->osz == gen_width(g) && gen_opt(g, OPT_BRANCH) && reachable(g, i) &&
 	       i->exec != exec_ud;
+}
+
+bool gen_is_jmp(const struct gen *g, const struct insn *i)
+{
+	return i->map == MAP_1 && (i->opcode == 0xe9 || i->opcode == 0xeb) && gen_flat(g) && i->osz == gen_width(g) &&
+	       i->asz != 2 && gen_opt(g, OPT_BRANCH) && reachable(g, i) && i->exec != exec_ud;
 }
 
 /* Outside flat code only direct jumps of 32 bits, where CS has no limit to compare with. */

@@ -201,6 +201,8 @@ static bool effect_map_1(struct plan *p, const struct insn *i)
 	case 0x85:
 	case 0xa8:
 	case 0xa9:
+	case 0xe9:
+	case 0xeb:
 		return true;
 	case 0x88:
 	case 0xb0 ... 0xbf:
@@ -416,17 +418,15 @@ static u16 changed(const struct plan *a, const struct plan *b)
 void gen_plan(struct gen *g, unsigned n)
 {
 	struct plan p = { .g = g, .next_symbol = SYMBOL_FIRST }, before;
-	unsigned next = 0;
 
 	forget_all(&p);
 	for (unsigned k = 0; k < n; k++) {
 		const struct insn *i = g->insn[k];
 		bool lea = i->map == MAP_1 && i->opcode == 0x8d;
 
-		next += i->len;
 		g->place[k][PLACE_EXPLICIT] = (struct place){ .known = false };
 		if ((i->flags & INSN_MEM) && !lea && i->asz != 2)
-			g->place[k][PLACE_EXPLICIT] = explicit_place(&p, i, next);
+			g->place[k][PLACE_EXPLICIT] = explicit_place(&p, i, g->next_of[k]);
 		g->place[k][PLACE_STACK] = stack_place(&p, i);
 		before = p;
 		effect(&p, i);
