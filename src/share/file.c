@@ -105,16 +105,55 @@ int fs_release(struct fs *f, struct request *r)
 	return 0;
 }
 
+/* Later, by another thread, with a descriptor of its own. False: there is none. */
+static bool defer(struct fs *f, int fd, const struct fs_slow *slow)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (own < 0)
+		return false;
+	f->slow = *slow;
+	f->slow.fd = own;
+	return true;
+}
+
+/* What is in memory: its length, up to the end; -EAGAIN: a disk has to be waited for; or another error. */
+static int read_at_hand(int fd, u8 *data, u32 len, u64 offset)
+{
+	u32 n = 0;
+
+	while (n < len) {
+		struct iovec v = { data + n, len - n };
+		ssize_t got = preadv2(fd, &v, 1, (off_t)(offset + n), RWF_NOWAIT);
+
+		if (got < 0)
+			return -errno;
+		if (!got)
+			break;
+		n += (u32)got;
+	}
+	return (int)n;
+}
+
 int fs_read(struct fs *f, struct request *r)
 {
 	const struct fuse_read_in *in = fs_arg(r, sizeof(*in));
 	struct handle *h = in ? handle_of(f, r, in->fh) : NULL;
-	ssize_t n;
+	u32 len;
+	int ret;
 
 	if (!h)
 		return -EBADF;
-	n = pread(h->fd, r->data, MIN(in->size, r->room), (off_t)in->offset);
-	return n < 0 ? -errno : (int)n;
+	if (in->offset > INT64_MAX)
+		return -EINVAL;
+	len = MIN(in->size, r->room);
+	ret = f->defers ? read_at_hand(h->fd, r->data, len, in->offset) : -EOPNOTSUPP;
+	if (ret == -EAGAIN && defer(f, h->fd, &(struct fs_slow){ -1, SLOW_READ, r->h.unique, in->offset, len }))
+		return 0;
+	if (ret >= 0)
+		return ret;
+	ret = (int)pread(h->fd, r->data, len, (off_t)in->offset);
+	return ret < 0 ? -errno : ret;
 }
 
 int fs_write(struct fs *f, struct request *r)
@@ -154,27 +193,35 @@ static int sync_now(int fd, int what)
 int file_sync(struct fs *f, const struct request *r, int fd, int what)
 {
 	struct statfs s;
-	int own;
 
 	if (!f->defers || fstatfs(fd, &s) || s.f_type == TMPFS_MAGIC || s.f_type == RAMFS_MAGIC)
 		return sync_now(fd, what);
-	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (own < 0)
-		return sync_now(fd, what);
-	f->slow = (struct fs_slow){ own, what, r->h.unique };
-	return 0;
+	return defer(f, fd, &(struct fs_slow){ .what = (u32)what, .unique = r->h.unique }) ? 0 : sync_now(fd, what);
+}
+
+static int read_now(const struct fs_slow *slow, u8 *data, u32 room, u32 *n)
+{
+	ssize_t ret = pread(slow->fd, data, MIN(slow->len, room), (off_t)slow->offset);
+
+	*n = (u32)MAX(ret, 0);
+	return ret < 0 ? -errno : 0;
 }
 
 u32 fs_do_slow(const struct fs_slow *slow, u8 *buf, u32 room)
 {
-	struct fuse_out_header o = { .len = sizeof(o), .unique = slow->unique };
+	struct fuse_out_header o = { .unique = slow->unique };
+	u32 n = 0;
 
-	o.error = sync_now(slow->fd, (int)slow->what);
+	if (slow->what == SLOW_READ)
+		o.error = read_now(slow, buf + sizeof(o), room > sizeof(o) ? room - (u32)sizeof(o) : 0, &n);
+	else
+		o.error = sync_now(slow->fd, (int)slow->what);
 	close(slow->fd);
 	if (room < sizeof(o))
 		return 0;
+	o.len = (u32)sizeof(o) + n;
 	memcpy(buf, &o, sizeof(o));
-	return sizeof(o);
+	return o.len;
 }
 
 int fs_fsync(struct fs *f, struct request *r)

@@ -75,8 +75,10 @@ struct ids {
 /* What is waited for in another thread, with a descriptor of its own; fd -1: nothing. */
 struct fs_slow {
 	int fd;
-	enum { SLOW_FSYNC, SLOW_FDATASYNC, SLOW_SYNCFS } what;
+	enum { SLOW_FSYNC, SLOW_FDATASYNC, SLOW_SYNCFS, SLOW_READ } what;
 	u64 unique;
+	u64 offset; /* SLOW_READ */
+	u32 len;
 };
 
 struct fs {

@@ -5,8 +5,8 @@
  * to tell that a signal has ended the wait, and the process would be one that nothing can end. It sleeps on the bell,
  * and looks again after it has said that it will.
  *
- * What waits for a disk and for nothing else (fsync and its like) other threads do, with a descriptor and the slot's
- * buffer: nothing else of the server is theirs.
+ * What waits for a disk and for nothing else (fsync and its like, reads of what is not in memory) other threads do,
+ * with a descriptor and the slot's buffer: nothing else of the server is theirs.
  */
 #include "share/server.h"
 

@@ -83,6 +83,13 @@ if as_user test -x "$DOPPEL" -a -x "$TMPDIR/bin/mmdebstrap"; then
 		stat -c "%u:%g %a" /bin/su; stat -c %u /home/one/tool' </dev/null >"$TMPDIR/out" 2>"$TMPDIR/err"
 	want 0 "an ordinary user's Debian"
 	diff "$TMPDIR/want" "$TMPDIR/out" || fail "an ordinary user's Debian"
+	if [ "$(id -u)" = 0 ]; then
+		: >"$TMPDIR/state/broken"
+		as_user "$DOPPEL" run --rootfs debian:other -- true </dev/null 2>"$TMPDIR/err"
+		want 125 "no subordinate ids"
+		grep -q "in /etc/subuid and" "$TMPDIR/err" || fail "the sentence that names subordinate ids"
+		rm "$TMPDIR/state/broken"
+	fi
 	as_user PATH="$TMPDIR/few" "$DOPPEL" run --rootfs debian:other -- true </dev/null 2>"$TMPDIR/err"
 	want 125 "no tool"
 	grep -q "needs the package mmdebstrap" "$TMPDIR/err" || fail "the sentence that names the package"
