@@ -51,6 +51,37 @@ CODE(xchg_over, "mov %sil, %al; lock xchg %al, 1f+1(%rip); 1: mov $1, %eax; ret"
 CODE(behind, "xor %eax, %eax; mov $2, %ecx; 1: add $1, %eax; movb $0x10, 1b+2(%rip); loop 1b; ret");
 CODE(branch, "xor %eax, %eax; movb $0x75, 1f(%rip); 1: jz 2f; mov $1, %eax; 2: ret");
 
+/* Ways to code some way ahead. */
+CODE(ahead, "jmp 1f; .skip 126, 0x90; 1: mov $1, %eax; ret");
+CODE(ahead_if, "test %rsi, %rsi; jnz 1f; .skip 128, 0x90; 1: mov $1, %eax; ret");
+CODE(writes_by_itself, "mov %dil, 1f+1(%rip); jmp 1f; .skip 126, 0x90; 1: mov $1, %eax; ret");
+
+/* Code that has run often at a place, whose end, some way ahead, is another then. */
+static void hot_ahead(const char *what, const u8 *text, size_t size)
+{
+	memcpy((void *)VA, text, size);
+	for (unsigned n = 0; n < 20; n++)
+		kit_case(what, "SDM 3A 8.1.3", 1, call(VA, 0, 1, 0, 0));
+	for (u8 v = 2; v < 5; v++) {
+		*(volatile u8 *)(VA + size - 5) = v; /* the immediate */
+		for (unsigned n = 0; n < 5; n++)
+			kit_case(what, "SDM 3A 8.1.3", v, call(VA, 0, 1, 0, 0));
+	}
+	*(volatile u8 *)(VA + size / 2) = 0x90; /* what no one has run, or the same again */
+	kit_case(what, "SDM 3A 8.1.3", 4, call(VA, 0, 1, 0, 0));
+}
+
+static void ahead_of(void)
+{
+	map_all();
+	hot_ahead("behind a jump", ahead, (size_t)(ahead_end - ahead));
+	hot_ahead("behind a branch", ahead_if, (size_t)(ahead_if_end - ahead_if));
+	kit_case("the other way", "SDM 3A 8.1.3", 4, call(VA, 0, 0, 0, 0));
+	PUT(VA, writes_by_itself);
+	for (u64 v = 2; v < 40; v++)
+		kit_case("by itself", "SDM 3A 8.1.3", v, call(VA, v, 0, 0, 0));
+}
+
 static void same_stream(void)
 {
 	map_all();
@@ -214,6 +245,7 @@ int guest_main(void)
 	pdpt[0] = (u64)pd | 7;
 	pd[0] = (u64)pt | 7;
 	same_stream();
+	ahead_of();
 	aliases();
 	crossing();
 	hops();

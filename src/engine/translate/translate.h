@@ -35,7 +35,7 @@
 
 #define CODE_SIZE (64ul << 20)
 #define CODE_COLD \
-	(32ul << 20) /* from here on stands what is rarely taken, so that the rest is dense in the host's caches */
+	(24ul << 20) /* from here on stands what is rarely taken, so that the rest is dense in the host's caches */
 #define CODE_ROOM (128ul << 10) /* more than any block needs */
 #define HEAT 2			/* runs by the interpreter before a block is translated */
 #define CODE_LINKS 1024		/* likewise */
