@@ -116,6 +116,11 @@ static void test_guards(void **state)
 	memcpy(page + 3, "\x0f\xa2", 2); /* may be of an instruction that begins in the frame before */
 	assert_int_equal(guard_sites(page, 0, at), -1);
 	memset(page, 0x90, sizeof(page));
+	memcpy(page + 7, "\x0f\xa2", 2);
+	assert_int_equal(guard_sites(page, 0, at), 1);
+	memset(page, 0x66, 7); /* so may these */
+	assert_int_equal(guard_sites(page, 0, at), -1);
+	memset(page, 0x90, sizeof(page));
 	memcpy(page + PAGE_SIZE - 2, "\x0f\xa2", 2);
 	assert_int_equal(guard_sites(page, 0, at), 1);
 	for (unsigned k = 0; k < GUARDS; k++)

@@ -7,7 +7,7 @@
  * What must not get past a breakpoint
  *  - an instruction behind MOV SS or POP SS (SDM 3A 6.8.3): frames where one may stand before the bytes are refused;
  *  - one whose fetch faulted, since RF is set where it goes on: guard_covers() tells, and it goes to `translate`;
- *  - one that begins in the frame before: bytes near the beginning of a frame are refused.
+ *  - one that begins in the frame before, or behind MOV SS there: the first bytes of a frame are refused.
  */
 #include "engine/direct/direct.h"
 
@@ -17,8 +17,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
-#define MIN_OFFSET 24 /* the longest instruction's bytes and MOV SS before them */
-#define MOV_SS_MAX 7  /* opcode, ModRM, SIB, displacement: its length without prefixes */
+#define MOV_SS_MAX 7 /* opcode, ModRM, SIB, displacement: its length without prefixes */
 
 static bool is_prefix(u8 byte)
 {
@@ -58,7 +57,7 @@ int guard_sites(const u8 *page, unsigned vouched, u16 at[GUARDS])
 			continue;
 		while (i - first < 15 && first && is_prefix(page[first - 1]))
 			first--;
-		if (i < MIN_OFFSET || behind_ss(page, first, i))
+		if (first < MOV_SS_MAX || behind_ss(page, first, i))
 			return -1;
 		for (; first <= i; first++) {
 			if (n == GUARDS)
