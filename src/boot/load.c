@@ -12,15 +12,16 @@
 
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
-/* Reads to the end, whatever stat says: pipes work, and a file that shrinks meanwhile does no harm. */
-static int blob_read_fd(struct blob *f, int fd, const char *path, const char *what, u64 max, struct err *e)
+/* Reads to the end, whatever stat says: pipes work, and a file that shrinks meanwhile does no harm. hint: its size, if
+ * known. One byte more finds the end without more room. */
+static int blob_read_fd(struct blob *f, int fd, const char *path, const char *what, u64 hint, u64 max, struct err *e)
 {
-	u64 room = 0;
+	u64 room = 0, first = MAX(MIN(hint, max) + 1, BLOB_CHUNK);
 	ssize_t n;
 
 	do {
 		if (f->size == room) {
-			u8 *bigger = f->size <= max ? realloc(f->data, room = room ? room * 2 : BLOB_CHUNK) : NULL;
+			u8 *bigger = f->size <= max ? realloc(f->data, room = room ? room * 2 : first) : NULL;
 
 			if (!bigger)
 				return err_set(e, "%s '%.200s' has more than %llu KiB: no memory for it", what, path,
@@ -38,7 +39,7 @@ static int blob_read_fd(struct blob *f, int fd, const char *path, const char *wh
 int blob_read(struct blob *f, const char *path, const char *what, u64 max, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
-	struct stat st;
+	struct stat st = { 0 };
 
 	*f = (struct blob){ 0 };
 	if (fd < 0)
@@ -47,7 +48,7 @@ int blob_read(struct blob *f, const char *path, const char *what, u64 max, struc
 	if (!fstat(fd, &st) && S_ISCHR(st.st_mode))
 		ret = err_set(e, "%s '%.200s' is a device: give a file", what, path);
 	else
-		ret = blob_read_fd(f, fd, path, what, max, e);
+		ret = blob_read_fd(f, fd, path, what, S_ISREG(st.st_mode) ? (u64)st.st_size : 0, max, e);
 	close(fd);
 	if (!ret && !f->size)
 		ret = err_set(e, "%s '%.200s' is empty", what, path);

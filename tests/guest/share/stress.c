@@ -36,7 +36,7 @@ static unsigned rnd(unsigned n)
  */
 
 static unsigned char model[MAX], buf[MAX];
-static unsigned size;
+static unsigned size, seed;
 
 static void noise(unsigned char *p, unsigned n)
 {
@@ -145,7 +145,7 @@ static void tree_worker(unsigned who, unsigned rounds)
 {
 	char a[64], b[64];
 
-	srandom(who);
+	srandom(who + seed);
 	for (unsigned i = 0; i < rounds; i++) {
 		int fd;
 
@@ -347,18 +347,23 @@ static void directories(void)
 	CHECK(!rmdir("many"));
 }
 
+/* DIR [SEED [TIMES AS LONG]] */
 int main(int argc, char **argv)
 {
-	CHECK(argc == 2 && !chdir(argv[1]));
+	unsigned times;
+
+	CHECK(argc >= 2 && argc <= 4 && !chdir(argv[1]));
+	seed = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) * 16 : 0;
+	times = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 0) : 1;
 	umask(022);
-	srandom(7);
+	srandom(7 + seed);
 	names();
 	attributes();
 	direct();
 	directories();
 	together();
-	one_file(800);
-	tree(250);
+	one_file(800 * times);
+	tree(250 * times);
 	puts("stress: ok");
 	return 0;
 }
