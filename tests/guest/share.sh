@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Shared directories in a Debian guest: a program of file calls against models, git and sqlite of the host's own root at
 # work, a read-only share, links that lead out, the host changing things meanwhile, a file server that dies. Wrong use is told.
+# SEED and TIMES: other file calls, and so many times as many.
 . tests/guest/debian.inc
 if ! MODULES=fuse tools/fetch-guest "$guest/share" >"$TMPDIR/fetch" 2>&1; then
 	cat "$TMPDIR/fetch"
@@ -8,7 +9,7 @@ if ! MODULES=fuse tools/fetch-guest "$guest/share" >"$TMPDIR/fetch" 2>&1; then
 	exit 77
 fi
 tools/make-initramfs "$guest/share" tests/guest/share.commands || exit 1
-mkdir "$TMPDIR/modules" "$TMPDIR/work" "$TMPDIR/lib" "$TMPDIR/outside" "$TMPDIR/plain"
+mkdir "$TMPDIR/modules" "$TMPDIR/work" "$TMPDIR/lib" "$TMPDIR/outside" "$TMPDIR/plain" "$TMPDIR/kept"
 cp "$guest"/share/modules/*.ko "$TMPDIR/modules"
 cc -O1 -static -o "$TMPDIR/modules/stress" tests/guest/share/stress.c || fail "the program cannot be made"
 cc -O1 -static -o "$TMPDIR/modules/errors" tests/guest/share/errors.c || fail "the program cannot be made"
@@ -16,6 +17,7 @@ cc -O1 -w -static -o "$TMPDIR/modules/posix" tests/guest/share/posix.c || fail "
 mkdir "$TMPDIR/errors" && (cd "$TMPDIR/errors" && ../modules/errors) >"$TMPDIR/errors.here"
 [ "$(id -u)" != 0 ] || echo root >"$TMPDIR/modules/who"
 touch "$TMPDIR/modules/who"
+echo "${SEED:-0} ${TIMES:-1}" >"$TMPDIR/modules/how"
 mkdir "$TMPDIR/posix" "$TMPDIR/posix/nomap" && (cd "$TMPDIR/posix" && ../modules/posix $(cat ../modules/who)) >"$TMPDIR/posix.work"
 (cd "$TMPDIR/posix/nomap" && ../../modules/posix nomap $(cat ../../modules/who)) >"$TMPDIR/posix.plain"
 (cd "$TMPDIR" && find modules | cpio -o -H newc --quiet | gzip -1) >"$TMPDIR/modules.gz"
@@ -38,13 +40,14 @@ swapper=$!
 trap 'kill $swapper 2>/dev/null' EXIT
 timeout -k 5 300 "$DOPPEL" boot -q --engine "${ENGINE:-auto}" --kernel "$guest/share/vmlinuz" --initrd "$TMPDIR/initrd" \
 	--append "console=ttyS0 quiet" --timeout 250 --stats=json --memory 512M --cpus "${CPUS:-2}" \
-	--share "$TMPDIR/work:work" --share "$TMPDIR/plain:plain,cache=none,locks" --share "$TMPDIR/lib,ro" --share "/:host,ro,cache=always" \
+	--share "$TMPDIR/work:work" --share "$TMPDIR/plain:plain,cache=none,locks" \
+	--share "$TMPDIR/kept:kept,cache=always,writeback" --share "$TMPDIR/lib,ro" --share "/:host,ro,cache=always" \
 	</dev/null >"$TMPDIR/console" 2>"$TMPDIR/stats"
 status=$?
 kill $swapper
 [ $status = 0 ] || { cat "$TMPDIR/stats"; fail "the guest ended with status $status"; }
-for want in "mounts: ok" "/w stress: ok" "/n stress: ok" "readonly: ok" "links: ok" "sealed: ok" "git: ok" "sqlite: ok" \
-	"again: ok" "script: done"; do
+for want in "mounts: ok" "/w stress: ok" "/n stress: ok" "/a stress: ok" "readonly: ok" "links: ok" "sealed: ok" "git: ok" \
+	"sqlite: ok" "again: ok" "script: done"; do
 	tr -d '\r' <"$TMPDIR/console" | grep -q "^$want" || fail "the console lacks the line '$want'"
 done
 # Names, modes, times and errors are those of the host's own file system.
