@@ -320,9 +320,6 @@ void cpu_free(struct cpu *c);
 /* Power-on or INIT state (SDM 3A table 9-1). INIT keeps vector state, MTRRs and most MSRs. */
 void cpu_reset(struct cpu *c, bool init);
 void cpu_update_mode(struct cpu *c);
-/* The same behind a transfer that changed CS, SS and flags only, without making VM: between two 64-bit code segments
- * nothing that is derived but the level can differ. Null selectors in DS to GS, their bases left, are allowed, too. */
-void cpu_update_level(struct cpu *c);
 /* From any thread: latch attention bits; the caller kicks the engine if the vCPU may be asleep or in a stub. */
 static inline void cpu_post(struct cpu *c, unsigned att)
 {

@@ -281,7 +281,7 @@ static void handler_commit(struct cpu *c, const struct gate *g, const struct lan
 	xstack_commit(c, x);
 	landing_commit(c, l);
 	flags_enter(c, FLAG_NT | FLAG_RF | FLAG_VM | (trap ? 0u : FLAG_IF));
-	cpu_update_level(c);
+	cpu_update_mode(c);
 }
 
 static int deliver_gate(struct cpu *c, const struct delivery *d, const struct gate *g)

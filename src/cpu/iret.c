@@ -28,7 +28,7 @@ static void flags_commit(struct cpu *c, u64 image, u64 mask, unsigned size)
 
 static int iret_end(struct cpu *c, u32 flags_before)
 {
-	cpu_update_level(c);
+	cpu_update_mode(c);
 	event_flags_changed(c, flags_before);
 	return OUT_END;
 }

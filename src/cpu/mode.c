@@ -68,18 +68,3 @@ void cpu_update_mode(struct cpu *c)
 		cpu_trace(c, TRACE_MODE, d->code, d->cpl, c->cr0);
 	c->ops->mode_changed(c);
 }
-
-void cpu_update_level(struct cpu *c)
-{
-	struct cpu_derived *d = &c->d;
-	u8 cpl = d->cpl;
-
-	if (!d->long64 || d->vm86 || !(c->seg[SEG_CS].attr & SEG_L)) {
-		cpu_update_mode(c);
-		return;
-	}
-	d->cpl = (u8)seg_dpl(&c->seg[SEG_SS]);
-	if (d->cpl != cpl)
-		cpu_trace(c, TRACE_MODE, d->code, d->cpl, c->cr0);
-	c->ops->mode_changed(c);
-}

@@ -452,13 +452,4 @@ static inline void flat_assert_fault(struct flat *f, int out, u8 vector, u32 err
 	assert_int_equal(f->c->exc.error, error);
 }
 
-/* What a short way derived is what cpu_update_mode() derives. */
-static inline void flat_assert_derived(struct flat *f)
-{
-	struct cpu_derived was = f->c->d;
-
-	cpu_update_mode(f->c);
-	assert_memory_equal(&was, &f->c->d, sizeof(was));
-}
-
 #endif
