@@ -550,11 +550,9 @@ bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 	if (g->page[i])
 		page_forget(d, m, g, i); /* what is mapped over it replaces it */
 	p = allow(d, m, lin & PAGE_MASK, leaf, want, &r);
-	if (p && page_add(d, m, g, i, leaf, p, &r))
-		return false;
 	if (!p)
 		mirror_request(m, SYS_munmap, lin & PAGE_MASK, PAGE_SIZE, 0, 0, 0, 0);
-	if (run_end(d, m, &r) || add_others(d, m, g) || mirror_flush(m)) {
+	if ((p && page_add(d, m, g, i, leaf, p, &r)) || run_end(d, m, &r) || add_others(d, m, g) || mirror_flush(m)) {
 		m->n_maps = MAX_MAPS; /* see pages_sync() */
 		return false;
 	}
