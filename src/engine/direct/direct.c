@@ -415,7 +415,7 @@ static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
 		return STOP_NOT_IN;
 	atomic_store(&d->inside_group, m->pid);
 	atomic_store(&d->inside, m->tid);
-	if (pressing(in)) {
+	if (pressing(in) || atomic_load(&d->drop_some)) {
 		/* A kick from now on is a signal; one before may have come too early for that. */
 		atomic_store(&d->inside, 0);
 		m->xstate_known = false;

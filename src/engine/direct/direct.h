@@ -157,6 +157,7 @@ struct direct {
 	u64 dropped[DROPS];   /* frames that must leave all mirrors */
 	unsigned n_dropped;
 	atomic_bool drop_some, drop_all;
+	_Atomic u64 taking; /* | 1: a frame that becomes code in a mirror, and is not in frames[] yet */
 };
 
 /* Instructions that the first tier vouches for only under conditions of their own (tier.c). Without them a frame with

@@ -262,7 +262,7 @@ void pages_drop_frame(struct direct *d, u64 gpa)
 {
 	u32 *head = frame_of(d, gpa);
 
-	if (!head || !__atomic_load_n(head, __ATOMIC_SEQ_CST))
+	if (!head || (!__atomic_load_n(head, __ATOMIC_SEQ_CST) && atomic_load(&d->taking) != ((gpa & PAGE_MASK) | 1)))
 		return;
 	pthread_mutex_lock(&d->lock);
 	if (d->n_dropped == DROPS)
@@ -390,9 +390,16 @@ static unsigned take_code(struct direct *d, struct mirror *m, u64 lin, u64 gpa, 
 	const u8 *page = mem_page(d->m, gpa, false);
 	unsigned p;
 
-	if (!page || (!(r->prot & PAGE_X) && run_end(d, m, r)) || mem_code_enter(d->m, gpa))
+	if (!page || (!(r->prot & PAGE_X) && run_end(d, m, r)))
 		return PAGE_REFUSED;
-	drain(d); /* writable mappings of it */
+	atomic_store(&d->taking, (gpa & PAGE_MASK) | 1); /* a device's write behind the scan must not go unnoticed */
+	if (mem_code_enter(d->m, gpa))
+		return PAGE_REFUSED;
+	if (atomic_load(&d->drop_some) && run_end(d, m, r)) {
+		mem_code_leave(d->m, gpa);
+		return PAGE_REFUSED;
+	}
+	drain(d); /* writable mappings of it, and what is in no run any more */
 	if (seam_bad(d, m, lin, page))
 		p = PAGE_REFUSED;
 	else
@@ -434,6 +441,7 @@ static int page_add(struct direct *d, struct mirror *m, struct group *g, unsigne
 			guard_forget(m, lin);
 		return -1;
 	}
+	atomic_store(&d->taking, 0);
 	g->page[i] = (u8)p;
 	g->entry[i] = (leaf & ~ADDR_MASK) | gpa;
 	g->n++;
