@@ -31,7 +31,10 @@ for share in 1 2; do # the root's, the current directory's
 		grep -q up "$TMPDIR/out" && break
 		sleep 0.2
 	done
-	kill -KILL "$(pgrep -x -P $pid doppel-fs | sed -n ${share}p)" || fail "no file server $share"
+	servers=$(for child in $(cat "/proc/$pid/task/"*/children); do
+		[ "$(cat "/proc/$child/comm")" != doppel-fs ] || echo "$child"
+	done)
+	kill -KILL "$(echo "$servers" | sed -n ${share}p)" || fail "no file server $share"
 	wait $pid
 	want 125 "after the death of file server $share"
 	grep -q "file server has ended" "$TMPDIR/err" || fail "the sentence about file server $share"

@@ -100,6 +100,9 @@ static void drop(const struct world *w)
 	rmdir(w->dir);
 }
 
+/* A server ends with its process only, so nothing frees what it has. */
+static struct world *served;
+
 static void test_cold_read(void **state)
 {
 	struct fuse_init_in init = { .major = 7, .minor = 38, .max_readahead = MIB };
@@ -109,6 +112,7 @@ static void test_cold_read(void **state)
 	bool cold;
 
 	(void)state;
+	served = w;
 	snprintf(w->dir, sizeof(w->dir), "/var/tmp/test_share_cold.XXXXXX");
 	assert_non_null(mkdtemp(w->dir));
 	w->buf = calloc(1, RING_BUFFER);

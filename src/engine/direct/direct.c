@@ -231,8 +231,8 @@ static bool mirror_ready(struct direct *d, struct mirror *m)
 	}
 	pin_here(d);
 	mirror_pin(m, d->cpu_pinned);
-	if (!d->guards_tried) {
-		d->guards_tried = true;
+	if (!d->guards && d->guard_tries < GUARD_TRIES) {
+		d->guard_tries++;
 		d->guards = guard_works(m);
 	}
 	return true;

@@ -45,7 +45,8 @@ _Static_assert(sizeof(struct request) == 56, "the stub's step");
 
 /* What a page of a mirror is; 0: not there. */
 enum { PAGE_R = 1, PAGE_W = 2, PAGE_X = 4, PAGE_REFUSED = 8, PAGE_GUARDED = 16 };
-#define GUARDS 4 /* breakpoints */
+#define GUARDS 4      /* breakpoints */
+#define GUARD_TRIES 4 /* mirrors that are asked whether there are such */
 
 /* 2 MiB of a mirror. */
 struct group {
@@ -130,7 +131,8 @@ struct direct {
 	u64 shortest_ns;		      /* of all stays */
 	u64 fault_ns;			      /* of this stay, in faults that mapped something */
 	bool off;			      /* mirrors cannot be made here */
-	bool guards_tried, guards;	      /* breakpoints stop a mirror */
+	bool guards;			      /* breakpoints stop a mirror */
+	unsigned guard_tries;		      /* it did not, or was killed meanwhile */
 	u64 gdt_seen[16];		      /* compared and found equal to what the host shows */
 	u8 host_access[16];		      /* by entry: access byte of what user mode sees in the host's GDT */
 	u8 host_flags[16];		      /* bits 52..55 */
