@@ -101,7 +101,7 @@ static void drop(const struct world *w)
 }
 
 /* A server ends with its process only, so nothing frees what it has. */
-static struct world *served;
+static struct world *volatile served;
 
 static void test_cold_read(void **state)
 {
