@@ -110,6 +110,7 @@ static bool state_in(struct direct *d, struct mirror *m)
 	struct iovec v = { .iov_base = now, .iov_len = d->x.size };
 
 	regs_from(&m->regs, d->c);
+	m->regs_known = false;
 	if (ptrace(PTRACE_SETREGS, m->tid, NULL, &m->regs))
 		return false;
 	xstate_from(&d->x, now, d->c);
@@ -120,13 +121,21 @@ static bool state_in(struct direct *d, struct mirror *m)
 	return !ptrace(PTRACE_SETREGSET, m->tid, NT_X86_XSTATE, &v);
 }
 
+/* Since its last stop. */
+static bool regs_get(struct mirror *m)
+{
+	if (!m->regs_known)
+		m->regs_known = !ptrace(PTRACE_GETREGS, m->tid, NULL, &m->regs);
+	return m->regs_known;
+}
+
 /* back: bytes of the instruction that trapped behind itself. */
 static bool state_out(struct direct *d, struct mirror *m, bool syscall_stop, unsigned back)
 {
 	_Alignas(64) u8 area[XSTATE_MAX];
 	struct iovec v = { .iov_base = area, .iov_len = d->x.size };
 
-	if (ptrace(PTRACE_GETREGS, m->tid, NULL, &m->regs) || ptrace(PTRACE_GETREGSET, m->tid, NT_X86_XSTATE, &v))
+	if (!regs_get(m) || ptrace(PTRACE_GETREGSET, m->tid, NT_X86_XSTATE, &v))
 		return false;
 	if (syscall_stop)
 		m->regs.rax = m->regs.orig_rax;
@@ -288,7 +297,7 @@ static int byte_at(struct direct *d, u64 lin)
 /* The length of the instruction that trapped and that RIP is behind: INT3, INT1, INT 3 or INT 4 by CD; else 0. */
 static unsigned trap_length(struct direct *d, struct mirror *m, const siginfo_t *si)
 {
-	u64 rip = (u64)ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, rip), NULL);
+	u64 rip = m->regs.rip;
 	int last = byte_at(d, rip - 1), first = byte_at(d, rip - 2);
 
 	if (si->si_signo == SIGSEGV)
@@ -324,13 +333,12 @@ static enum stop on_death(struct direct *d, struct mirror *m)
 /* A fault puts RF into the flags that it saves (SDM 3A 6.8.3); the trap of INT 4, which looks like #GP, does not. */
 static bool is_trap(struct mirror *m, const siginfo_t *si)
 {
-	return si->si_signo == SIGSEGV && si->si_code == SI_KERNEL &&
-	       !(ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, eflags), NULL) & FLAG_RF);
+	return si->si_signo == SIGSEGV && si->si_code == SI_KERNEL && !(m->regs.eflags & FLAG_RF);
 }
 
 static enum stop on_fault(struct direct *d, struct mirror *m, const siginfo_t *si)
 {
-	u64 rip = (u64)ptrace(PTRACE_PEEKUSER, m->tid, offsetof(struct user_regs_struct, rip), NULL);
+	u64 rip = m->regs.rip;
 
 	if (si->si_signo == SIGSEGV && (si->si_code == SEGV_MAPERR || si->si_code == SEGV_ACCERR)) {
 		u64 start = clock_host_ns();
@@ -384,8 +392,8 @@ static enum stop on_stop(struct direct *d, struct mirror *m, struct interp *in, 
 		counter_inc(d->c->counters, CNT_DIRECT_SYSCALLS);
 		return leave(d, m, true, 2);
 	}
-	if (ptrace(PTRACE_GETSIGINFO, m->tid, NULL, &si))
-		return STOP_LOST;
+	if (ptrace(PTRACE_GETSIGINFO, m->tid, NULL, &si) || !regs_get(m))
+		return dying(mirror_wait(m, m->tid)) ? on_death(d, m) : STOP_LOST;
 	switch (si.si_signo) {
 	case SIGSEGV:
 	case SIGBUS:
@@ -422,6 +430,7 @@ static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
 		return STOP_GUEST;
 	}
 	do {
+		m->regs_known = false;
 		if (guard_load(m) || ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL)) {
 			s = leave(d, m, false, 0); /* as it went in, or as the last fault left it */
 			break;

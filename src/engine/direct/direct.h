@@ -30,7 +30,6 @@
 
 #define MIRRORS 12
 #define XSTATE_MAX 4096
-#define REQUESTS_BASE (STUB_BASE + PAGE_SIZE)
 #define REQUESTS_SIZE (4 * PAGE_SIZE)
 #define MAX_REQUESTS (REQUESTS_SIZE / sizeof(struct request) - 1)
 #define USER_END 0x7ffffffff000ull
@@ -73,14 +72,16 @@ struct mirror {
 	bool tsc_traps; /* RDTSC there, since the guest's is not the host's */
 	struct request *requests;
 	unsigned n_requests;
-	u64 root;      /* the guest's top page table; ~0: none */
-	u64 last_used; /* counts entries */
+	bool batch_next; /* the mapper goes on with the next batch */
+	u64 root;	 /* the guest's top page table; ~0: none */
+	u64 last_used;	 /* counts entries */
 	u64 all_seen, pages_seen;
 	u64 hold_until;	  /* instruction count of translate before which it is not entered */
 	unsigned holdoff; /* doublings of that distance */
 	unsigned n_maps;
 	struct group *groups, *hash[GROUP_HASH];
 	struct user_regs_struct regs;
+	bool regs_known;		    /* regs is what the thread has at this stop */
 	_Alignas(64) u8 xstate[XSTATE_MAX]; /* as the thread has it */
 	bool xstate_known;
 	unsigned stays; /* since cpu_ns was read, */

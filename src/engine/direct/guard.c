@@ -50,9 +50,12 @@ int guard_sites(const u8 *page, unsigned vouched, u16 at[GUARDS])
 {
 	int n = 0;
 
-	for (unsigned i = 0; i + 1 < PAGE_SIZE; i++) {
-		unsigned first = i;
+	for (unsigned i = 0; i < PAGE_SIZE - 1; i++) {
+		const u8 *escape = memchr(page + i, 0x0f, PAGE_SIZE - 1 - i);
+		unsigned first = i = escape ? (unsigned)(escape - page) : PAGE_SIZE;
 
+		if (!escape)
+			break;
 		if (!direct_site(page + i, PAGE_SIZE - i, vouched))
 			continue;
 		while (i - first < 15 && first && is_prefix(page[first - 1]))

@@ -304,25 +304,29 @@ u64 mirror_cpu_ns(const struct mirror *m)
 
 /* ---- the mapper ------------------------------------------------------------------------------------------------- */
 
-int mirror_flush(struct mirror *m)
+/* The mapper to where batches begin; from the end of one it comes there by itself. */
+static int batch_first(const struct mirror *m)
 {
 	struct user_regs_struct r;
 
+	if (ptrace(PTRACE_GETREGS, m->pid, NULL, &r))
+		return -1;
+	r.rip = stub_batch();
+	r.orig_rax = ~0ull;
+	return ptrace(PTRACE_SETREGS, m->pid, NULL, &r) ? -1 : 0;
+}
+
+int mirror_flush(struct mirror *m)
+{
 	if (!m->n_requests)
 		return 0;
 	m->requests[m->n_requests].nr = -1;
 	m->n_requests = 0;
-	if (ptrace(PTRACE_GETREGS, m->pid, NULL, &r))
+	if ((!m->batch_next && batch_first(m)) || ptrace(PTRACE_CONT, m->pid, NULL, NULL) || mirror_wait(m, m->pid) < 0)
 		return -1;
-	r.rip = stub_batch();
-	r.r12 = REQUESTS_BASE;
-	r.orig_rax = ~0ull;
-	if (ptrace(PTRACE_SETREGS, m->pid, NULL, &r) || ptrace(PTRACE_CONT, m->pid, NULL, NULL) ||
-	    mirror_wait(m, m->pid) < 0)
-		return -1;
-	errno = 0;
-	return (u64)ptrace(PTRACE_PEEKUSER, m->pid, offsetof(struct user_regs_struct, rip), NULL) == stub_done() ? 0
-														 : -1;
+	m->batch_next = (u64)ptrace(PTRACE_PEEKUSER, m->pid, offsetof(struct user_regs_struct, rip), NULL) ==
+			stub_done();
+	return m->batch_next ? 0 : -1;
 }
 
 int mirror_request(struct mirror *m, s64 nr, u64 a, u64 b, u64 c, u64 prot, u64 flags, u64 f)

@@ -18,14 +18,14 @@
 /* SYSCALL; INT3 */
 static const u8 call_code[] = { 0x0f, 0x05, 0xcc };
 
-/* R12 is the next request. Ends with INT3: at 0x113 + 1 all is done, else RAX is what the one at R12 gave. */
+/* Carries out the requests one by one, in R12 the next, until one has a negative number: then INT3 at `done`; going on
+ * behind that is the next batch. Where one fails: INT3 at `failed`, and RAX is what it gave. */
 static const u8 batch_code[] = {
-	0xeb, 0x02,			    /*     jmp next */
-	0x90,				    /*     nop */
-	0xcc,				    /* done: int3 */
+	0x49, 0xbc, 0x00, 0x10, 0x57, 0x1a, /* batch: mov r12, REQUESTS_BASE */
+	0xc5, 0x6f, 0x00, 0x00,		    /*     (its upper half) */
 	0x49, 0x8b, 0x04, 0x24,		    /* next: mov rax, [r12] */
 	0x48, 0x85, 0xc0,		    /*     test rax, rax */
-	0x78, 0xf6,			    /*     js done */
+	0x78, 0x2e,			    /*     js done */
 	0x49, 0x8b, 0x7c, 0x24, 0x08,	    /*     mov rdi, [r12+8] */
 	0x49, 0x8b, 0x74, 0x24, 0x10,	    /*     mov rsi, [r12+16] */
 	0x49, 0x8b, 0x54, 0x24, 0x18,	    /*     mov rdx, [r12+24] */
@@ -34,11 +34,14 @@ static const u8 batch_code[] = {
 	0x4d, 0x8b, 0x4c, 0x24, 0x30,	    /*     mov r9, [r12+48] */
 	0x0f, 0x05,			    /*     syscall */
 	0x48, 0x3d, 0x01, 0xf0, 0xff, 0xff, /* cmp rax, -4095 */
-	0x73, 0x06,			    /*     jae failed */
+	0x73, 0x09,			    /*     jae failed */
 	0x49, 0x83, 0xc4, 0x38,		    /*     add r12, 56 */
 	0xeb, 0xc9,			    /*     jmp next */
+	0xcc,				    /* done: int3 */
+	0xeb, 0xbc,			    /*     jmp batch */
 	0xcc,				    /* failed: int3 */
 };
+_Static_assert(REQUESTS_BASE == 0x6fc51a571000, "it stands in the code");
 
 u64 stub_call(void)
 {
@@ -52,7 +55,7 @@ u64 stub_batch(void)
 
 u64 stub_done(void)
 {
-	return STUB_BASE + BATCH_AT + 4;
+	return STUB_BASE + BATCH_AT + sizeof(batch_code) - 3;
 }
 
 static void make_image(u8 page[PAGE_SIZE])

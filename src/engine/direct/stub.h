@@ -6,7 +6,8 @@
 
 #include "base/base.h"
 
-#define STUB_BASE 0x6fc51a570000ull /* in a slot of the top page table that guests leave empty; see tier.c */
+#define STUB_BASE 0x6fc51a570000ull	      /* in a slot of the top page table that guests leave empty; see tier.c */
+#define REQUESTS_BASE (STUB_BASE + PAGE_SIZE) /* what the mapper is asked for; only read there */
 
 /* A file descriptor of the program, or -1. */
 int stub_open(void);
