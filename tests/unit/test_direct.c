@@ -129,22 +129,28 @@ static void test_guards(void **state)
 	assert_int_equal(guard_sites(page, VOUCH_CPUID, at), 0);
 }
 
-/* A mirror's own: pages come, the oldest makes room. */
+/* A mirror's own: pages come, another makes room, each of them at some time. */
 static void test_guards_turn(void **state)
 {
 	static const u16 two[] = { 5, 9 };
 	struct mirror *m = calloc(1, sizeof(*m));
+	unsigned given[2] = { 0, 0 };
 
 	(void)state;
 	guard_set(m, 0x1000, two, 2);
 	guard_set(m, 0x5000, two, 2);
 	assert_int_equal(guard_free(m), 0);
-	assert_int_equal(guard_oldest(m), 0x1000);
+	assert_int_equal(guard_victim(m, 0x1008), 0x5000);
+	for (unsigned k = 0; k < 200; k++)
+		given[guard_victim(m, 0x3000) == 0x1000]++;
+	assert_true(given[0] > 50 && given[1] > 50);
 	assert_true(guard_covers(m, 0x1005) && guard_covers(m, 0x5009) && !guard_covers(m, 0x1006));
 	guard_forget(m, 0x1000);
 	assert_int_equal(guard_free(m), 2);
 	guard_set(m, 0x3000, two, 1);
-	assert_int_equal(guard_oldest(m), 0x5000);
+	assert_int_equal(guard_victim(m, 0x3000), 0x5000);
+	guard_forget(m, 0x5000);
+	assert_int_equal(guard_victim(m, 0x3000), 0);
 	assert_false(guard_covers(m, 0x1005) || guard_covers(m, 0));
 	free(m);
 }
@@ -332,12 +338,35 @@ static void test_crowded(void **state)
 	one_space_free(d);
 }
 
+/* Where a page loses its breakpoints again and again, the vCPU goes back; never from its own CPU for that. */
+static void test_homesick(void **state)
+{
+	struct mirror *m;
+	struct direct *d = one_space(&m);
+
+	(void)state;
+	d->always = true;
+	d->shortest_ns = 8000;
+	for (unsigned k = 0; k < 60; k++) {
+		promote_stayed(d, m, 1000000, 0);
+		d->unguarded += 10;
+	}
+	assert_true(promote_homesick(d));
+	assert_false(promote_homesick(d));
+	for (unsigned k = 0; k < 60; k++) {
+		promote_stayed(d, m, 1000000, 0);
+		d->unguarded++;
+	}
+	assert_false(promote_homesick(d));
+	one_space_free(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_demotion), cmocka_unit_test(test_crowded),     cmocka_unit_test(test_scan),
-		cmocka_unit_test(test_guards),	 cmocka_unit_test(test_guards_turn), cmocka_unit_test(test_seam),
-		cmocka_unit_test(test_vectors),	 cmocka_unit_test(test_confined),
+		cmocka_unit_test(test_demotion), cmocka_unit_test(test_crowded), cmocka_unit_test(test_homesick),
+		cmocka_unit_test(test_scan),	 cmocka_unit_test(test_guards),	 cmocka_unit_test(test_guards_turn),
+		cmocka_unit_test(test_seam),	 cmocka_unit_test(test_vectors), cmocka_unit_test(test_confined),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,10 +168,8 @@ static int claim_socket(unsigned cpu)
 static bool has_cpu(const struct direct *d)
 {
 	unsigned cpu = d->c->tsc_aux & 0xfff; /* as Linux writes it, whose GDT the tier asks for */
-	cpu_set_t mine;
 
-	return d->cpu_claim >= 0 && cpu == d->c->index && cpu < CPU_SETSIZE &&
-	       !sched_getaffinity(0, sizeof(mine), &mine) && CPU_ISSET(cpu, &mine);
+	return d->cpu_claim >= 0 && cpu == d->c->index && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &d->cpus);
 }
 
 static bool pin_to(struct direct *d, int cpu)
@@ -211,6 +209,15 @@ static void move_on(struct direct *d)
 			return;
 		}
 	}
+}
+
+/* To where fewer frames need guards. */
+static void move_home(struct direct *d)
+{
+	int cpu = (int)(d->c->tsc_aux & 0xfff);
+
+	if (has_cpu(d) && cpu != d->cpu_pinned && pin_to(d, cpu))
+		counter_inc(d->c->counters, CNT_DIRECT_MOVES);
 }
 
 /* RDTSC reads the host's counter there, or traps. */
@@ -573,6 +580,8 @@ static bool direct_native(struct interp *in)
 	promote_stayed(d, m, ns, d->fault_ns);
 	if (unlikely(promote_crowded(d)))
 		move_on(d);
+	else if (unlikely(promote_homesick(d)))
+		move_home(d);
 	hold_off(d, m, ns);
 	return pressing(in);
 }

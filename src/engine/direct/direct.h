@@ -88,9 +88,9 @@ struct mirror {
 	u64 stays_ns;	/* how long they were */
 	u64 faults_ns;	/* and their faults */
 	u64 cpu_ns;
-	/* guard.c: addresses that stop the thread before it executes them, 0: none; since when; what it was told */
-	u64 guard[GUARDS], guard_age[GUARDS], guard_there[GUARDS];
-	u64 guard_clock, guard_dr7;
+	/* guard.c: addresses that stop the thread before it executes them, 0: none; what it was told */
+	u64 guard[GUARDS], guard_there[GUARDS];
+	u64 guard_dice, guard_dr7;
 	bool faulted; /* the last stay ended with a fault of the guest's, at: */
 	u64 fault_lin, fault_rip;
 	u64 fetch_at;  /* RIP at the fault that pages_fault() is about */
@@ -149,6 +149,8 @@ struct direct {
 	u64 crowd_used_ns;	   /* and the CPU time that the mirrors had in them */
 	cpu_set_t cpus;		   /* that were ours before */
 	unsigned moves;		   /* in a row to another CPU */
+	u64 away_ns, away_lost;	   /* stays on another CPU than the guest's, and guards lost, since last judged */
+	u64 unguarded;		   /* pages that lost their breakpoints to others */
 
 	/* reverse map */
 	u32 *frames; /* by gpa >> PAGE_SHIFT: the first of the mappings, index into maps[] */
@@ -189,9 +191,10 @@ bool direct_scan_seam(const u8 *a_end, const u8 *b, unsigned vouched);
 bool guard_works(struct mirror *m);
 /* Offsets in a frame at which to stop; their number, or -1: that would not do. */
 int guard_sites(const u8 *page, unsigned vouched, u16 at[GUARDS]);
-/* How many more the mirror can have; the page whose have been there longest; those of a page come and go. */
+/* How many more the mirror can have; a page that has some and could give them up, but not that of `except`, or 0; those
+ * of a page come and go. */
 unsigned guard_free(const struct mirror *m);
-u64 guard_oldest(const struct mirror *m);
+u64 guard_victim(struct mirror *m, u64 except);
 void guard_set(struct mirror *m, u64 lin, const u16 *at, unsigned n);
 void guard_forget(struct mirror *m, u64 lin);
 /* Is there one at this very address? */
@@ -219,6 +222,8 @@ void promote_stayed(struct direct *d, struct mirror *m, u64 ns, u64 fault_ns);
 void promote_forget(struct direct *d);
 /* Others have had much of this CPU while mirrors wanted it. Asking begins a new judgement when it has come to one. */
 bool promote_crowded(struct direct *d);
+/* On this CPU, which has not the number of the guest's, breakpoints cost more than it may gain. Asking, as above. */
+bool promote_homesick(struct direct *d);
 
 /* ---- xstate.c ---- */
 bool xstate_layout(struct xlayout *x);

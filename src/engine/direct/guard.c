@@ -2,7 +2,8 @@
  * Frames that the second tier would refuse, made executable under guard: the host's debug registers stop the mirror's
  * thread before any instruction that begins where one of the bytes in question could be its opcode, prefixes included.
  * Mostly none ever does, since they are part of others. A stop that comes is an ordinary trap: `translate` executes
- * what is there. Four addresses a thread are to be had (SDM 3B 18.2), so guarded pages take turns.
+ * what is there. Four addresses a thread are to be had (SDM 3B 18.2), so guarded pages take turns; which one gives way
+ * is left to chance, since of five that a loop comes by in turn the oldest would always be the one that is needed next.
  *
  * What must not get past a breakpoint
  *  - an instruction behind MOV SS or POP SS (SDM 3A 6.8.3): frames where one may stand before the bytes are refused;
@@ -89,25 +90,29 @@ unsigned guard_free(const struct mirror *m)
 	return n;
 }
 
-u64 guard_oldest(const struct mirror *m)
+u64 guard_victim(struct mirror *m, u64 except)
 {
-	unsigned oldest = 0;
+	u64 x = m->guard_dice | 1;
+	unsigned k, first;
 
-	for (unsigned k = 1; k < GUARDS; k++)
-		if (m->guard[k] && (!m->guard[oldest] || m->guard_age[k] < m->guard_age[oldest]))
-			oldest = k;
-	return m->guard[oldest] & PAGE_MASK;
+	x ^= x << 13; /* Marsaglia's xorshift */
+	x ^= x >> 7;
+	x ^= x << 17;
+	m->guard_dice = x;
+	first = (unsigned)(x >> 62);
+	for (unsigned n = 0; n < GUARDS; n++) {
+		k = (first + n) % GUARDS;
+		if (m->guard[k] && (m->guard[k] ^ except) >> PAGE_SHIFT)
+			return m->guard[k] & PAGE_MASK;
+	}
+	return 0;
 }
 
 void guard_set(struct mirror *m, u64 lin, const u16 *at, unsigned n)
 {
-	m->guard_clock++;
-	for (unsigned k = 0; k < GUARDS && n; k++) {
-		if (m->guard[k])
-			continue;
-		m->guard[k] = (lin & PAGE_MASK) + at[--n];
-		m->guard_age[k] = m->guard_clock;
-	}
+	for (unsigned k = 0; k < GUARDS && n; k++)
+		if (!m->guard[k])
+			m->guard[k] = (lin & PAGE_MASK) + at[--n];
 }
 
 bool guard_covers(const struct mirror *m, u64 lin)

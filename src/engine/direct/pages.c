@@ -357,12 +357,13 @@ static int run_end(struct direct *d, struct mirror *m, struct run *r)
 static bool make_room(struct direct *d, struct mirror *m, unsigned n)
 {
 	while (guard_free(m) < n) {
-		u64 lin = guard_oldest(m);
+		u64 lin = guard_victim(m, m->fetch_at);
 		struct group *g = group_find(m, lin);
 
-		if (!((lin ^ m->fetch_at) >> PAGE_SHIFT) || !g || page_drop(d, m, g, index_of(lin)))
+		if (!lin || !g || page_drop(d, m, g, index_of(lin)))
 			return false;
 		counter_inc(d->c->counters, CNT_DIRECT_UNGUARDED);
+		d->unguarded++;
 	}
 	return true;
 }

@@ -37,6 +37,10 @@ enum {
 	 * crowded if the mirrors had less than three quarters of it */
 	JUDGE_NS = 50000000,
 	MAX_MOVES = 6,
+	/* what it takes to give a page breakpoints that others had: a fault, two mappings, three system calls. On a CPU
+	 * of another number more frames need some, and if that takes a quarter of the time, sharing the first was
+	 * cheaper */
+	UNGUARD_NS = 40000,
 	/* each demotion doubles what the next promotion takes, up to so many times */
 	MAX_DEMOTIONS = 6,
 };
@@ -112,6 +116,7 @@ static s64 earned(struct direct *d, struct mirror *m)
 
 	d->crowd_stays_ns += m->stays_ns - MIN(m->stays_ns, 2 * m->stays * d->shortest_ns + m->faults_ns);
 	d->crowd_used_ns += used;
+	d->away_ns += m->stays_ns;
 	counter_add(d->c->counters, CNT_DIRECT_CPU_NS, now - MIN(m->cpu_ns, now));
 	m->cpu_ns = now;
 	m->stays = 0;
@@ -155,6 +160,21 @@ bool promote_crowded(struct direct *d)
 		return false;
 	}
 	d->moves = MIN(d->moves + 1, MAX_MOVES);
+	return true;
+}
+
+bool promote_homesick(struct direct *d)
+{
+	u64 ns = d->away_ns, lost = d->unguarded - d->away_lost;
+
+	if (ns < JUDGE_NS)
+		return false;
+	d->away_ns = 0;
+	d->away_lost = d->unguarded;
+	if (lost * UNGUARD_NS <= ns / 4)
+		return false;
+	d->crowd_stays_ns = d->crowd_used_ns = 0;
+	d->moves = MAX_MOVES;
 	return true;
 }
 
