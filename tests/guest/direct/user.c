@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -329,6 +330,26 @@ static void test_cpuid(void)
 			try_cpuid(fn[k], leaves[n], want[n]);
 }
 
+/* WRGSBASE takes a kernel's address, too; what the host does not let a tracer set must not stand still. */
+static void test_bases(void)
+{
+	static const unsigned long bases[] = { 0xffffffffffff0000, 0xffff800000000000, 0x7ffffffff000, 0x7fffffffefff };
+
+	if (!(getauxval(AT_HWCAP2) & 2))
+		return;
+	for (unsigned k = 0; k < sizeof(bases) / sizeof(*bases); k++) {
+		unsigned long now = 0;
+
+		__asm__ volatile("wrgsbase %0" : : "r"(bases[k]));
+		syscall(SYS_getppid);
+		for (volatile unsigned n = 0; n < 100000; n++)
+			;
+		__asm__ volatile("rdgsbase %0" : "=r"(now));
+		CHECK(now == bases[k]);
+	}
+	__asm__ volatile("wrgsbase %0" : : "r"(0ul));
+}
+
 static void test_vectors(void)
 {
 	const struct itimerval often = { { 0, 2000 }, { 0, 2000 } }, never = { { 0, 0 }, { 0, 0 } };
@@ -495,6 +516,7 @@ int main(void)
 	test_traps();
 	test_told_apart();
 	test_cpuid();
+	test_bases();
 	test_vectors();
 	test_threads();
 	test_debugger();
