@@ -21,7 +21,8 @@
 #include "mmu/mmu.h"
 
 #define LINKS_SIZE (MAX_LINKS * sizeof(struct link))
-#define SET_SIZE (MAX_FAR * sizeof(u32))
+#define PLACES_SIZE (MAX_FAR * sizeof(struct far_place))
+#define TO_PAGE_SIZE (JUMP_PAGES * sizeof(u32))
 
 static struct translate *of(struct interp *in)
 {
@@ -33,14 +34,14 @@ static struct code_head *head_of(const struct translate *t, const struct block *
 	return (struct code_head *)(void *)(t->rw + ((const u8 *)b->code - t->rx)) - 1;
 }
 
-static bool *page_of(struct translate *t, u64 lin)
+static unsigned page_of(u64 lin)
 {
-	return &t->low->page[(lin >> PAGE_SHIFT) % JUMP_PAGES];
+	return (lin >> PAGE_SHIFT) % JUMP_PAGES;
 }
 
 static void note_page(struct translate *t, u64 lin)
 {
-	*page_of(t, lin) = true;
+	t->low->page[page_of(lin)] = true;
 	t->low->any = true;
 }
 
@@ -52,12 +53,35 @@ static struct far_guard *guard_of(struct translate *t, const struct link *l)
 	return &t->low->far[l->far - 1];
 }
 
-/* l leads nowhere; it stays in t->set. */
+static void far_list(struct translate *t, const struct link *l)
+{
+	u32 *first = &t->to_page[page_of(l->lin)];
+
+	t->place[l->far - 1] = (struct far_place){ .next = *first };
+	if (*first)
+		t->place[*first - 1].prev = l->far;
+	*first = l->far;
+}
+
+static void far_unlist(struct translate *t, const struct link *l)
+{
+	struct far_place p = t->place[l->far - 1];
+
+	if (p.next)
+		t->place[p.next - 1].prev = p.prev;
+	if (p.prev)
+		t->place[p.prev - 1].next = p.next;
+	else
+		t->to_page[page_of(l->lin)] = p.next;
+}
+
+/* l leads nowhere. */
 static void far_unset(struct translate *t, struct link *l)
 {
 	if (!l->target)
 		return;
-	*guard_of(t, l) = (struct far_guard){ .tag = NO_TAG, .link = guard_of(t, l)->link };
+	*guard_of(t, l) = (struct far_guard){ .tag = NO_TAG };
+	far_unlist(t, l);
 	if (l->next)
 		t->links[l->next - 1].prev = l->prev;
 	if (l->prev)
@@ -95,7 +119,6 @@ static void far_set(struct translate *t, struct link *l, struct block *b)
 {
 	const struct cpu *c = t->in.cpu;
 	struct far_guard *f = guard_of(t, l);
-	bool listed = f->link;
 
 	far_unset(t, l);
 	if (b->code == t->in.no_code)
@@ -105,31 +128,29 @@ static void far_set(struct translate *t, struct link *l, struct block *b)
 		return;
 	}
 	l->lin = c->r[R_RIP] & PAGE_MASK;
-	*f = (struct far_guard){ .tag = (l->lin - (u64)(s64)l->pages) ^ c->salt, .left = FAR_TRIES, .link = 1 };
-	if (!listed)
-		t->set[t->n_set++] = (u32)(l - t->links);
+	*f = (struct far_guard){ .tag = (l->lin - (u64)(s64)l->pages) ^ c->salt,
+				 .left = FAR_TRIES,
+				 .link = (u32)(l - t->links) + 1 };
+	far_list(t, l);
 	note_page(t, l->lin);
 	far_enlist(t, l, b);
 	counter_inc(c->counters, CNT_TRANSLATED_LINKS);
 	emit_patch(t->rw + l->site, t->rw + ((const u8 *)b->code - t->rx));
 }
 
-/* No translation of lin, of nothing at all if that is ~0, may be used any more. */
 static void far_drop(struct translate *t, u64 lin)
 {
-	u32 kept = 0;
+	const u32 *first = &t->to_page[page_of(lin)];
 
-	for (u32 n = 0; n < t->n_set; n++) {
-		struct link *l = &t->links[t->set[n]];
+	while (*first)
+		far_unset(t, &t->links[t->low->far[*first - 1].link - 1]);
+}
 
-		if (lin == ~0ull || l->lin == (lin & PAGE_MASK))
-			far_unset(t, l);
-		if (l->target)
-			t->set[kept++] = t->set[n];
-		else
-			guard_of(t, l)->link = 0;
-	}
-	t->n_set = kept;
+static void far_drop_all(struct translate *t)
+{
+	for (u32 n = 0; n < t->n_far; n++)
+		if (t->low->far[n].link)
+			far_unset(t, &t->links[t->low->far[n].link - 1]);
 }
 
 u32 links_new_far(struct translate *t)
@@ -148,8 +169,14 @@ static void jumps_drop(struct translate *t, u64 lin)
 	struct jump *j = t->low->jump;
 
 	for (unsigned n = 0; n < JUMPS; n++)
-		if (lin == ~0ull || !((j[n].lin ^ lin) >> PAGE_SHIFT))
+		if (page_of(j[n].lin) == page_of(lin))
 			j[n].salt = NO_TAG;
+}
+
+static void jumps_drop_all(struct translate *t)
+{
+	for (unsigned n = 0; n < JUMPS; n++)
+		t->low->jump[n].salt = NO_TAG;
 }
 
 static void pages_clear(struct translate *t)
@@ -158,16 +185,24 @@ static void pages_clear(struct translate *t)
 	t->low->any = false;
 }
 
+/* No translation of lin, of nothing at all if that is ~0, may be used any more. All pages of lin's number go, so that
+ * low.page becomes right again: else each page that code was once in, in any process, would be searched for at each
+ * change of its data in a later one. */
 static void fetch_dropped(void *opaque, u64 lin)
 {
 	struct translate *t = opaque;
 
-	if (lin == ~0ull ? !t->low->any : !*page_of(t, lin))
-		return;
-	far_drop(t, lin);
-	jumps_drop(t, lin);
-	if (lin == ~0ull)
+	if (lin != ~0ull) {
+		if (!t->low->page[page_of(lin)])
+			return;
+		far_drop(t, lin);
+		jumps_drop(t, lin);
+		t->low->page[page_of(lin)] = false;
+	} else if (t->low->any) {
+		far_drop_all(t);
+		jumps_drop_all(t);
 		pages_clear(t);
+	}
 }
 
 void links_note_jump(struct translate *t, u64 lin, const struct block *b)
@@ -199,11 +234,12 @@ int links_init(struct translate *t)
 	struct mmu_hot *hot = t->in.cpu->mmu;
 
 	t->links = map(LINKS_SIZE, 0);
-	t->set = map(SET_SIZE, 0);
+	t->place = map(PLACES_SIZE, 0);
+	t->to_page = map(TO_PAGE_SIZE, 0);
 	t->low = map(sizeof(*t->low), MAP_32BIT);
-	if (!t->links || !t->set || !t->low)
+	if (!t->links || !t->place || !t->to_page || !t->low)
 		return -1;
-	jumps_drop(t, ~0ull);
+	jumps_drop_all(t);
 	hot->opaque = t;
 	hot->fetch_dropped = fetch_dropped;
 	return 0;
@@ -217,8 +253,10 @@ void links_free(struct translate *t)
 		hot->fetch_dropped = NULL;
 	if (t->links)
 		munmap(t->links, LINKS_SIZE);
-	if (t->set)
-		munmap(t->set, SET_SIZE);
+	if (t->place)
+		munmap(t->place, PLACES_SIZE);
+	if (t->to_page)
+		munmap(t->to_page, TO_PAGE_SIZE);
 	if (t->low)
 		munmap(t->low, sizeof(*t->low));
 }
@@ -227,11 +265,12 @@ void links_flushed(struct interp *in)
 {
 	struct translate *t = of(in);
 
-	t->n_links = t->n_far = t->n_set = 0;
+	t->n_links = t->n_far = 0;
 	t->left = NULL;
 	if (!t->low->any)
 		return;
-	jumps_drop(t, ~0ull);
+	jumps_drop_all(t);
+	memset(t->to_page, 0, TO_PAGE_SIZE);
 	pages_clear(t);
 }
 

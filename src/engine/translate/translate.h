@@ -88,7 +88,12 @@ struct link {
 struct far_guard {
 	u64 tag;
 	s32 left;
-	u32 link; /* is the link in translate.set? */
+	u32 link; /* 1 + the link's number while it leads to a block, 0 */
+};
+
+/* A far link among those that lead to pages of one number, by numbers of guards: 1 + n, 0 for none. */
+struct far_place {
+	u32 next, prev;
 };
 
 /* In front of each block's code. */
@@ -152,8 +157,8 @@ struct translate {
 	struct link *links, *left; /* left: by the last one that led nowhere, or NULL */
 	u32 n_links, n_far;
 	struct low *low;
-	u32 *set; /* the far links that lead to a block, by number of their guard */
-	u32 n_set;
+	struct far_place *place; /* by number of their guard */
+	u32 *to_page;		 /* 1 + the guard of the first far link to pages of that number; 0: none leads there */
 	bool counting;	 /* each block looks at the instruction count on entry */
 	unsigned sample; /* counts calls of the library towards the next timed one */
 	u8 *live_save, *live_load;
