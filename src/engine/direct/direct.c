@@ -188,11 +188,24 @@ static bool pin_to(struct direct *d, int cpu)
 	return true;
 }
 
+/* Of the CPUs that are ours the one of the vCPU's index, counted around; one vCPU stays where it is. */
+static int place_of(const struct direct *d)
+{
+	unsigned n = (unsigned)CPU_COUNT(&d->cpus), nth = n ? d->c->index % n : 0;
+	int cpu = 0;
+
+	if (d->m->n_writers < 2 || !n)
+		return sched_getcpu();
+	while (!CPU_ISSET(cpu, &d->cpus) || nth--)
+		cpu++;
+	return cpu;
+}
+
 static void pin_here(struct direct *d)
 {
 	if (d->cpu_pinned < 0) {
 		sched_getaffinity(0, sizeof(d->cpus), &d->cpus);
-		pin_to(d, has_cpu(d) ? (int)(d->c->tsc_aux & 0xfff) : sched_getcpu());
+		pin_to(d, has_cpu(d) ? (int)(d->c->tsc_aux & 0xfff) : place_of(d));
 	}
 }
 
@@ -218,6 +231,17 @@ static void move_home(struct direct *d)
 
 	if (has_cpu(d) && cpu != d->cpu_pinned && pin_to(d, cpu))
 		counter_inc(d->c->counters, CNT_DIRECT_MOVES);
+}
+
+/* Behind a stay. Several vCPUs stay apart, each where it was put. */
+static void settle_down(struct direct *d)
+{
+	if (d->m->n_writers > 1)
+		return;
+	if (unlikely(promote_crowded(d)))
+		move_on(d);
+	else if (unlikely(promote_homesick(d)))
+		move_home(d);
 }
 
 /* RDTSC reads the host's counter there, or traps. */
@@ -419,37 +443,41 @@ static enum stop on_stop(struct direct *d, struct mirror *m, struct interp *in, 
 	}
 }
 
+/* The thread goes on until it stops: waitpid's status, or -1 if it is gone, or ENTRY_BARRED: it was not let. Whoever
+ * wants guest code to stand still first says why (attention, drop_some) and looks for `inside` then. */
+#define ENTRY_BARRED (-2)
+static int go_on(struct direct *d, struct mirror *m, const struct interp *in)
+{
+	int status = ENTRY_BARRED;
+
+	atomic_store(&d->inside, (u64)(u32)m->pid << 32 | (u32)m->tid);
+	if (!pressing(in) && !atomic_load(&d->drop_some)) {
+		m->regs_known = false;
+		status = guard_load(m) || ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL) ? ENTRY_BARRED
+										    : mirror_wait(m, m->tid);
+	}
+	atomic_store(&d->inside, 0);
+	atomic_fetch_add(&d->outs, 1);
+	return status;
+}
+
 /* The mirror runs until something of the guest's stops it. */
 static enum stop stay(struct direct *d, struct mirror *m, struct interp *in)
 {
 	bool first = true;
 	enum stop s;
-	int status;
 
 	if (!state_in(d, m))
 		return STOP_NOT_IN;
-	atomic_store(&d->inside_group, m->pid);
-	atomic_store(&d->inside, m->tid);
-	if (pressing(in) || atomic_load(&d->drop_some)) {
-		/* A kick from now on is a signal; one before may have come too early for that. */
-		atomic_store(&d->inside, 0);
-		m->xstate_known = false;
-		return STOP_GUEST;
-	}
 	do {
-		m->regs_known = false;
-		if (guard_load(m) || ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL)) {
-			s = leave(d, m, false, 0); /* as it went in, or as the last fault left it */
-			break;
-		}
-		status = mirror_wait(m, m->tid);
+		int status = go_on(d, m, in);
+
+		if (status == ENTRY_BARRED)
+			return leave(d, m, false, 0); /* as it went in, or as the last fault left it */
 		s = status < 0 && first ? STOP_NOT_IN
 					: on_stop(d, m, in, status); /* it was dying before: nothing ran */
 		first = false;
-		if (s == STOP_AGAIN && (pressing(in) || atomic_load(&d->drop_some)))
-			s = leave(d, m, false, 0);
 	} while (s == STOP_AGAIN);
-	atomic_store(&d->inside, 0);
 	return s;
 }
 
@@ -481,10 +509,21 @@ static void hold_off(struct direct *d, struct mirror *m, u64 ns)
 /* From any thread. */
 static void interrupt(struct direct *d)
 {
-	pid_t tid = atomic_load(&d->inside);
+	u64 who = atomic_load(&d->inside);
 
-	if (tid)
-		syscall(SYS_tgkill, atomic_load(&d->inside_group), tid, KICK_SIGNAL);
+	if (who)
+		syscall(SYS_tgkill, (pid_t)(who >> 32), (pid_t)who, KICK_SIGNAL);
+}
+
+/* Until guest code is out of the mirror that has been told to leave. Its vCPU may hold no lock that the caller waits
+ * with; while it runs guest code it holds none. */
+static void wait_outside(struct direct *d)
+{
+	u64 outs = atomic_load(&d->outs);
+
+	interrupt(d);
+	while (atomic_load(&d->inside) && atomic_load(&d->outs) == outs)
+		sched_yield();
 }
 
 static void drop_all(struct direct *d)
@@ -578,27 +617,32 @@ static bool direct_native(struct interp *in)
 	if (s == STOP_DIED || s == STOP_NOT_IN)
 		return died(d, m);
 	promote_stayed(d, m, ns, d->fault_ns);
-	if (unlikely(promote_crowded(d)))
-		move_on(d);
-	else if (unlikely(promote_homesick(d)))
-		move_home(d);
+	settle_down(d);
 	hold_off(d, m, ns);
 	return pressing(in);
 }
 
 /* ---- listeners -------------------------------------------------------------------------------------------------- */
 
+/* What is about to be written has not been scanned: nothing of it may run. By the vCPU itself, another, or a device. */
 static void code_write(void *opaque, u64 gpa, unsigned len)
 {
 	(void)len;
-	pages_drop_frame(opaque, gpa);
-	if (atomic_load(&((struct direct *)opaque)->drop_some))
+	if (pages_drop_frame(opaque, gpa))
+		wait_outside(opaque);
+}
+
+/* Who takes the frame as code waits for safepoints, or stops all vCPUs; either comes when this one is out. */
+static void revoke_maps(void *opaque, u64 gpa)
+{
+	if (pages_drop_frame(opaque, gpa))
 		interrupt(opaque);
 }
 
-static void revoke_maps(void *opaque, u64 gpa)
+/* The library has posted why. */
+static void want_safepoint(void *opaque)
 {
-	pages_drop_frame(opaque, gpa);
+	interrupt(opaque);
 }
 
 static void map_changed(void *opaque)
@@ -665,6 +709,7 @@ static int direct_attach(struct cpu *c, struct mem *m, struct err *e)
 	tier_probe(d);
 	d->listener = (struct mem_listener){ .code_write = code_write,
 					     .revoke_maps = revoke_maps,
+					     .want_safepoint = want_safepoint,
 					     .map_changed = map_changed,
 					     .dirty_log = dirty_log,
 					     .opaque = d };

@@ -142,15 +142,16 @@ struct direct {
 	unsigned host_vouch;		      /* VOUCH_* that are the host's alone to say */
 	unsigned vouched;		      /* what the frames in mirrors were scanned for */
 	bool limits_equal;		      /* of all visible segments in gdt_seen[] */
-	_Atomic pid_t inside;		      /* the thread that runs now, of `inside_group` */
-	_Atomic pid_t inside_group;
-	int cpu_pinned, cpu_claim; /* -1; a socket whose name says that the CPU is taken */
-	u64 crowd_stays_ns;	   /* of stays since the CPU was last judged, hand-overs left out, */
-	u64 crowd_used_ns;	   /* and the CPU time that the mirrors had in them */
-	cpu_set_t cpus;		   /* that were ours before */
-	unsigned moves;		   /* in a row to another CPU */
-	u64 away_ns, away_lost;	   /* stays on another CPU than the guest's, and guards lost, since last judged */
-	u64 unguarded;		   /* pages that lost their breakpoints to others */
+	_Atomic u64 inside;		      /* who runs guest code now: process << 32 | thread; 0: nobody */
+	_Atomic u64 outs;		      /* how often that has come to an end */
+	bool alone;			      /* all other vCPUs stand still */
+	int cpu_pinned, cpu_claim;	      /* -1; a socket whose name says that the CPU is taken */
+	u64 crowd_stays_ns;		      /* of stays since the CPU was last judged, hand-overs left out, */
+	u64 crowd_used_ns;		      /* and the CPU time that the mirrors had in them */
+	cpu_set_t cpus;			      /* that were ours before */
+	unsigned moves;			      /* in a row to another CPU */
+	u64 away_ns, away_lost; /* stays on another CPU than the guest's, and guards lost, since last judged */
+	u64 unguarded;		/* pages that lost their breakpoints to others */
 
 	/* reverse map */
 	u32 *frames; /* by gpa >> PAGE_SHIFT: the first of the mappings, index into maps[] */
@@ -263,6 +264,6 @@ bool pages_refused(const struct mirror *m, u64 lin);
 /* The guest's top page table holds nothing where the stub is. */
 bool pages_stub_free(const struct direct *d);
 /* From any thread. */
-void pages_drop_frame(struct direct *d, u64 gpa);
+bool pages_drop_frame(struct direct *d, u64 gpa);
 
 #endif

@@ -258,12 +258,12 @@ void pages_clear(struct direct *d, struct mirror *m)
 		found_dead(d, m);
 }
 
-void pages_drop_frame(struct direct *d, u64 gpa)
+bool pages_drop_frame(struct direct *d, u64 gpa)
 {
 	u32 *head = frame_of(d, gpa);
 
 	if (!head || (!__atomic_load_n(head, __ATOMIC_SEQ_CST) && atomic_load(&d->taking) != ((gpa & PAGE_MASK) | 1)))
-		return;
+		return false;
 	pthread_mutex_lock(&d->lock);
 	if (d->n_dropped == DROPS)
 		d->drop_all = true;
@@ -271,6 +271,7 @@ void pages_drop_frame(struct direct *d, u64 gpa)
 		d->dropped[d->n_dropped++] = gpa & PAGE_MASK;
 	d->drop_some = true;
 	pthread_mutex_unlock(&d->lock);
+	return true;
 }
 
 static void frame_drop(struct direct *d, u64 gpa)
@@ -385,22 +386,44 @@ static unsigned take_guarded(struct direct *d, struct mirror *m, u64 lin, const 
 	return PAGE_X | PAGE_GUARDED;
 }
 
+/* Other vCPUs could be about to store to a frame that is taken as code, or run in mirrors where it is writable: they
+ * stand still until all of this fault's frames are scanned. */
+static void be_alone(struct direct *d)
+{
+	if (d->alone || d->m->n_writers < 2 || !d->c->ops->exclusive_begin)
+		return;
+	d->c->ops->exclusive_begin(d->c);
+	d->alone = true;
+}
+
+static void be_not_alone(struct direct *d)
+{
+	if (d->alone)
+		d->c->ops->exclusive_end(d->c);
+	d->alone = false;
+}
+
 /* Takes the frame as code, if it may be executed at lin: PAGE_*. Its other mappings go first, so none may be in r. */
 static unsigned take_code(struct direct *d, struct mirror *m, u64 lin, u64 gpa, unsigned want, struct run *r)
 {
-	const u8 *page = mem_page(d->m, gpa, false);
+	const u8 *page;
 	unsigned p;
+	bool some;
 
+	be_alone(d);
+	page = mem_page(d->m, gpa, false);
 	if (!page || (!(r->prot & PAGE_X) && run_end(d, m, r)))
 		return PAGE_REFUSED;
 	atomic_store(&d->taking, (gpa & PAGE_MASK) | 1); /* a device's write behind the scan must not go unnoticed */
 	if (mem_code_enter(d->m, gpa))
 		return PAGE_REFUSED;
-	if (atomic_load(&d->drop_some) && run_end(d, m, r)) {
+	some = atomic_load(&d->drop_some); /* writable mappings of it, for one thing */
+	if (some && run_end(d, m, r)) {
 		mem_code_leave(d->m, gpa);
 		return PAGE_REFUSED;
 	}
-	drain(d); /* writable mappings of it, and what is in no run any more */
+	if (some)
+		drain(d);
 	if (seam_bad(d, m, lin, page))
 		p = PAGE_REFUSED;
 	else
@@ -424,8 +447,10 @@ static unsigned allow(struct direct *d, struct mirror *m, u64 lin, u64 leaf, uns
 		return 0;
 	if (!(leaf & NX) && ((want & PAGE_X) || !(leaf & E_W)) && !(want & PAGE_W))
 		p |= take_code(d, m, lin, gpa, want, r);
-	if (!(p & PAGE_X) && (leaf & E_W) && (leaf & E_D) && mem_note_writer(d->m, gpa))
-		p |= PAGE_W;
+	if (!(p & PAGE_X) && (leaf & E_W) && (leaf & E_D)) {
+		atomic_store(&d->taking, (gpa & PAGE_MASK) | 1); /* and who takes it as code behind this is heard */
+		p |= mem_note_writer(d->m, gpa) ? PAGE_W : 0;
+	}
 	return p;
 }
 
@@ -529,7 +554,7 @@ static void own(struct direct *d, u64 gpa)
 		c->ops->exclusive_end(c);
 }
 
-bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
+static bool fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 {
 	unsigned i = index_of(lin), want, p;
 	struct run r = { .len = 0 };
@@ -569,7 +594,7 @@ bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 	return p & want;
 }
 
-bool pages_after_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
+static bool after_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 {
 	struct run r = { .len = 0 };
 	unsigned i = index_of(lin), p;
@@ -589,6 +614,22 @@ bool pages_after_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at
 	}
 	counter_inc(d->c->counters, CNT_DIRECT_AHEAD);
 	return true;
+}
+
+bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
+{
+	bool done = fault(d, m, lin, fetch_at);
+
+	be_not_alone(d);
+	return done;
+}
+
+bool pages_after_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
+{
+	bool done = after_fault(d, m, lin, fetch_at);
+
+	be_not_alone(d);
+	return done;
 }
 
 /* ---- comparing -------------------------------------------------------------------------------------------------- */

@@ -163,7 +163,7 @@ bool tier_ok(struct direct *d)
 	    (c->rflags & (FLAGS_BAR | FLAG_IF)) != FLAG_IF || (c->dr[7] & DR7_ENABLES))
 		return false;
 	if (c->xcr0 != d->x.xcr0 || c->int_shadow || c->pending_db || c->injected.type != EV_NONE || c->wishes ||
-	    c->trace || d->m->n_writers != 1 || !c->free_running)
+	    c->trace || !c->free_running)
 		return false;
 	/* WRFSBASE takes any canonical address, PTRACE_SETREGS only a user's */
 	if (c->seg[SEG_FS].base >= USER_END || c->seg[SEG_GS].base >= USER_END)

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
@@ -198,7 +199,12 @@ static void test_told_apart(void)
 		unsigned short pad[3], limit;
 		unsigned long base;
 	} gdt = { .base = 5 }, idt = { .base = 5 };
+	cpu_set_t all, first;
 
+	sched_getaffinity(0, sizeof(all), &all);
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	CHECK(!sched_setaffinity(0, sizeof(first), &first));
 	CHECK(TRY(__asm__ volatile(".byte 0xcd, 4\n.globl after_int\nafter_int: nop")) == SIGSEGV &&
 	      last_rip == (greg_t)(unsigned long)after_int);
 	CHECK(TRY(__asm__ volatile("jmp 1f; .byte 0xcd, 4\n.globl at_hlt\nat_hlt:\n1: hlt")) == SIGSEGV &&
@@ -225,6 +231,7 @@ static void test_told_apart(void)
 	printf("user: sgdt %x %lx sidt %x %lx\n", gdt.limit, gdt.base, idt.limit, idt.base);
 	__asm__ volatile("int $0x80" : "=a"(a) : "a"(20) : "r8", "r9", "r10", "r11", "memory");
 	CHECK(a == (unsigned)getpid() || a == (unsigned)-38);
+	sched_setaffinity(0, sizeof(all), &all);
 }
 
 /* ---- CPUID in frames of its own: alone, where a breakpoint can stand before it, behind prefixes, where MOV SS keeps
