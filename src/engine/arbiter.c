@@ -45,16 +45,11 @@ static int refused(const struct engine_ops *ops, const struct arbiter_needs *nee
 		   : 0;
 }
 
-static bool gains_nothing(const struct engine_ops *ops, const struct arbiter_needs *needs)
-{
-	return ops->cpus_gain && needs->cpus > ops->cpus_gain;
-}
-
 static const struct engine_ops *choose_auto(const struct arbiter_needs *needs, struct err *passed, struct err *e)
 {
 	passed->text[0] = 0;
 	for (unsigned n = 0; n < ARRAY_SIZE(engines); n++) {
-		if (refused(engines[n], needs, e) || gains_nothing(engines[n], needs))
+		if (refused(engines[n], needs, e))
 			continue;
 		if (!engines[n]->probe(e) && !keeps_model(engines[n], needs, e))
 			return engines[n];

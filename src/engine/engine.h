@@ -53,8 +53,6 @@ struct engine_ops {
 	bool uncounted;
 	/* What it asks of the host beyond memory and threads (cli/sandbox.h): a mask of enum engine_host. */
 	unsigned host;
-	/* With more vCPUs it gains nothing, so "auto" does not take it; 0: with any number. */
-	unsigned cpus_gain;
 	/* Probed by running instructions: 0, or -1 with the reason. */
 	int (*probe)(struct err *e);
 	/* What it can keep of a CPU model; NULL: anything. */

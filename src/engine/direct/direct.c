@@ -783,7 +783,6 @@ const struct engine_ops engine_direct = {
 	.name = "direct",
 	.uncounted = true,
 	.host = ENGINE_HOST_PROCESSES,
-	.cpus_gain = 1,
 	.probe = direct_probe,
 	.attach = direct_attach,
 	.run = direct_run,
