@@ -325,12 +325,46 @@ static unsigned strip_count(const struct cpu *c, const struct strip *s)
 	return s->first ? 0 : 8;
 }
 
-static bool all_zero(const u8 *p, size_t n)
+/* n is a multiple of 16. */
+static inline bool all_zero(const u8 *p, size_t n)
 {
-	while (n--)
-		if (*p++)
-			return false;
-	return true;
+	u64 w[2], any = 0;
+
+	for (; n; n -= sizeof(w), p += sizeof(w)) {
+		memcpy(w, p, sizeof(w));
+		any |= w[0] | w[1];
+	}
+	return !any;
+}
+
+/* What is done to each register of strips, whose sizes are told here one by one: each is a few moves, no call. */
+static inline __attribute__((always_inline)) bool strips_used(const struct cpu *c, const struct strip *s, unsigned size)
+{
+	bool used = false;
+
+	for (unsigned k = 0; k < strip_count(c, s) && !used; k++)
+		used = !all_zero(c->zmm[s->first + k].b + s->from, size);
+	return used;
+}
+
+static inline __attribute__((always_inline)) void strips_zero(struct cpu *c, const struct strip *s, unsigned size)
+{
+	for (unsigned k = 0; k < strip_count(c, s); k++)
+		memset(c->zmm[s->first + k].b + s->from, 0, size);
+}
+
+static inline __attribute__((always_inline)) void strips_put(const struct cpu *c, const struct strip *s, unsigned size,
+							     u8 *to)
+{
+	for (unsigned k = 0; k < strip_count(c, s); k++)
+		memcpy(to + k * size, c->zmm[s->first + k].b + s->from, size);
+}
+
+static inline __attribute__((always_inline)) void strips_get(struct cpu *c, const struct strip *s, unsigned size,
+							     const u8 *from)
+{
+	for (unsigned k = 0; k < strip_count(c, s); k++)
+		memcpy(c->zmm[s->first + k].b + s->from, from + k * size, size);
 }
 
 static bool x87_in_use(const struct x87 *f)
@@ -347,10 +381,7 @@ static bool in_use(const struct cpu *c, unsigned comp)
 		return x87_in_use(&c->x87);
 	if (comp == XC_K)
 		return !all_zero((const u8 *)c->k, sizeof(c->k));
-	for (unsigned k = 0; k < strip_count(c, s); k++)
-		if (!all_zero(c->zmm[s->first + k].b + s->from, s->size))
-			return true;
-	return false;
+	return s->size == 16 ? strips_used(c, s, 16) : s->size == 32 ? strips_used(c, s, 32) : strips_used(c, s, 64);
 }
 
 static u64 xinuse(const struct cpu *c)
@@ -373,8 +404,12 @@ static void component_init(struct cpu *c, unsigned comp)
 	} else if (comp == XC_K) {
 		memset(c->k, 0, sizeof(c->k));
 	}
-	for (unsigned k = 0; k < strip_count(c, s); k++)
-		memset(c->zmm[s->first + k].b + s->from, 0, s->size);
+	if (s->size == 16)
+		strips_zero(c, s, 16);
+	else if (s->size == 32)
+		strips_zero(c, s, 32);
+	else if (s->size == 64)
+		strips_zero(c, s, 64);
 }
 
 static unsigned component_size(const struct cpu *c, unsigned comp)
@@ -432,13 +467,17 @@ static int save_component(const struct area *a, u64 xcomp, unsigned comp)
 	struct cpu *c = a->c;
 	const struct strip *s = &strips[comp];
 	unsigned off = comp == XC_SSE ? 160 : component_offset(c, xcomp, comp);
-	int out = OUT_DONE;
+	u8 b[16 * 64];
 
 	if (comp == XC_K)
 		return area_write(a, off, c->k, sizeof(c->k));
-	for (unsigned k = 0; k < strip_count(c, s) && !out; k++)
-		out = area_write(a, off + k * s->size, c->zmm[s->first + k].b + s->from, s->size);
-	return out;
+	if (s->size == 16)
+		strips_put(c, s, 16, b);
+	else if (s->size == 32)
+		strips_put(c, s, 32, b);
+	else
+		strips_put(c, s, 64, b);
+	return area_write(a, off, b, strip_count(c, s) * s->size);
 }
 
 static int save_x87(const struct area *a, bool wide)
@@ -559,8 +598,12 @@ static void restore_component(struct cpu *c, const u8 *img, const struct header 
 	p = img + (comp == XC_SSE ? 160 : component_offset(c, h->xcomp, comp));
 	if (comp == XC_K)
 		memcpy(c->k, p, sizeof(c->k));
-	for (unsigned k = 0; k < strip_count(c, s); k++)
-		memcpy(c->zmm[s->first + k].b + s->from, p + k * s->size, s->size);
+	if (s->size == 16)
+		strips_get(c, s, 16, p);
+	else if (s->size == 32)
+		strips_get(c, s, 32, p);
+	else if (s->size == 64)
+		strips_get(c, s, 64, p);
 }
 
 /* Reads the parts that will be needed into img, which is laid out like the area. */
