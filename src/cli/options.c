@@ -283,6 +283,7 @@ static int check_translate(const struct boot_options *o, struct err *e)
 	const char *what = t->verify	    ? "--verify"
 			   : t->dump_blocks ? "--dump"
 			   : t->perf_map    ? "--perf-map"
+			   : t->jit_symbols ? "--jit-symbols"
 			   : t->code_size   ? "--code-cache"
 					    : NULL;
 
@@ -368,6 +369,8 @@ static bool *flag_of(struct boot_options *o, int id)
 		return &o->quiet;
 	case OPT_PERF_MAP:
 		return &o->vm.engine_options.perf_map;
+	case OPT_JIT_SYMBOLS:
+		return &o->vm.engine_options.jit_symbols;
 	case OPT_WAIT:
 		return &o->wait;
 	case OPT_HELP:

@@ -88,8 +88,8 @@ static bool wants_software(const struct boot_options *o)
 {
 	const struct engine_options *t = &o->vm.engine_options;
 
-	return t->verify || t->dump_blocks || t->perf_map || o->vm.switch_every || o->trace || o->audit_tlb ||
-	       o->audit_blocks;
+	return t->verify || t->dump_blocks || t->perf_map || t->jit_symbols || o->vm.switch_every || o->trace ||
+	       o->audit_tlb || o->audit_blocks;
 }
 
 /* auto leaves out what cannot do what other options ask for. */

@@ -30,6 +30,7 @@ struct engine_options {
 	bool about;		/* a budget may be passed by some instructions, where an engine would have to slow down to stop exactly */
 	bool user_apic;		/* kvm: all chips ours, the local APICs too */
 	bool perf_map;		/* /tmp/perf-PID.map names translated code */
+	bool jit_symbols;	/* a debugger attached to this process gets names of translated code */
 };
 
 /* A page of RAM was written to. */

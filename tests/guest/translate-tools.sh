@@ -29,6 +29,17 @@ grep -q '^[0-9a-f]* [0-9a-f]* guest:[0-9a-f]*$' "$map" || fail "the perf map nam
 grep -q ' translate:lookup$' "$map" || fail "the perf map does not name the lookup"
 rm -f "$map"
 
+# gdb on doppel itself, which is told of blocks while it is attached; they are gone when the translator is
+if command -v gdb >/dev/null; then
+	timeout 100 gdb -nx -batch -ex 'set debuginfod enabled off' -ex 'handle SIGUSR1 SIGUSR2 nostop noprint pass' \
+		-ex 'break translate_detach' -ex run -ex 'info functions ^guest:' \
+		-ex 'delete' -ex continue --args \
+		"$DOPPEL" boot -q --engine translate --kernel "$BUILD/tests/guest/selfmod.elf" --debug-exit \
+		--no-sandbox --timeout 80 --jit-symbols >"$TMPDIR/gdb" 2>&1
+	grep -q '^0x[0-9a-f]*  guest:[0-9a-f]*$' "$TMPDIR/gdb" ||
+		fail "gdb knows no block: $(tail -n 5 "$TMPDIR/gdb")"
+fi
+
 guest segments --verify 1/3 --audit=tlb,blocks --stats
 n=$(sed -n 's/^translate.verified *\([0-9]*\).*/\1/p' "$TMPDIR/out")
 [ "${n:-0}" -gt 100 ] || fail "--verify compared ${n:-no} blocks"

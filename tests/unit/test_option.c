@@ -204,6 +204,7 @@ static void test_boot_refusals(void **state)
 		assert_null(strchr(e.text, '\n'));
 	}
 	assert_int_equal(boot(&o, &e, "--kernel", "k", "--engine", "interp", "--perf-map", NULL), -1);
+	assert_int_equal(boot(&o, &e, "--kernel", "k", "--engine", "interp", "--jit-symbols", NULL), -1);
 	assert_int_equal(boot(&o, &e, "--kernel", "k", "--verify", "1/8", "--cpus", "2", NULL), -1);
 	assert_int_equal(boot(&o, &e, NULL), -1);
 	assert_int_equal(boot(&o, &e, "--kernel", NULL), -1);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cpu/optab.h"
+#include "engine/translate/codenames.h"
 #include "engine/translate/translate.h"
 
 #define TOP 32 /* mnemonics that are told */
@@ -18,6 +19,7 @@ struct handed {
 struct report {
 	struct translate *t;
 	FILE *dump, *perf;
+	struct codenames *symbols; /* or NULL */
 	struct handed handed[NR_MAPS][256][8][2];
 };
 
@@ -37,6 +39,20 @@ static int open_dump(struct report *r, const char *name, struct err *e)
 {
 	r->dump = *name ? fopen(name, "we") : stderr;
 	return r->dump ? 0 : err_errno(e, "cannot write %s", name);
+}
+
+int report_code(struct report *r, const struct engine_options *o, struct err *e)
+{
+	if (!o || !o->jit_symbols)
+		return 0;
+	r->symbols = codenames_new(r->t->rx, CODE_SIZE);
+	return r->symbols ? 0 : err_set(e, "no memory for the names of translated code");
+}
+
+void report_flushed(struct report *r)
+{
+	if (r->symbols)
+		codenames_drop(r->symbols);
 }
 
 struct report *report_new(struct translate *t, const struct engine_options *o, struct err *e)
@@ -63,6 +79,7 @@ void report_free(struct report *r)
 		fclose(r->perf);
 	if (r->dump && r->dump != stderr)
 		fclose(r->dump);
+	codenames_free(r->symbols);
 	free(r);
 }
 
@@ -192,18 +209,35 @@ static void dump_block(struct report *r, const struct block *b, u8 *const *at, c
 	fputc('\n', r->dump);
 }
 
+static void name_code(struct report *r, const char *name, const u8 *start, const u8 *end)
+{
+	const void *code = code_rx(r->t, start);
+	size_t size = (size_t)(end - start);
+
+	if (r->perf)
+		fprintf(r->perf, "%llx %zx %s\n", (unsigned long long)(uintptr_t)code, size, name);
+	if (r->symbols)
+		codenames_add(r->symbols, name, code, size);
+}
+
 void report_block(struct report *r, const struct block *b, u8 *const *at, const u8 *start, const u8 *end)
 {
-	if (r->perf)
-		fprintf(r->perf, "%llx %zx guest:%llx\n", (unsigned long long)(uintptr_t)code_rx(r->t, start),
-			(size_t)(end - start), (unsigned long long)r->t->in.cpu->r[R_RIP]);
+	char name[32];
+
+	if (r->perf || r->symbols) {
+		snprintf(name, sizeof(name), "guest:%llx", (unsigned long long)r->t->in.cpu->r[R_RIP]);
+		name_code(r, name, start, end);
+	}
 	if (r->dump)
 		dump_block(r, b, at, start, end);
 }
 
 void report_thunk(struct report *r, const char *name, const u8 *start, const u8 *end)
 {
-	if (r->perf)
-		fprintf(r->perf, "%llx %zx translate:%s\n", (unsigned long long)(uintptr_t)code_rx(r->t, start),
-			(size_t)(end - start), name);
+	char full[32];
+
+	snprintf(full, sizeof(full), "translate:%s", name);
+	name_code(r, full, start, end);
+	if (r->symbols)
+		codenames_keep(r->symbols);
 }

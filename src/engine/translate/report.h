@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the translator tells of its work: which instructions go to the library, guest and host code side by side, names
- * for perf.
+ * for perf and gdb.
  */
 #ifndef ENGINE_TRANSLATE_REPORT_H
 #define ENGINE_TRANSLATE_REPORT_H
@@ -15,6 +15,10 @@ struct report;
 
 /* NULL with a sentence if a file cannot be written. */
 struct report *report_new(struct translate *t, const struct engine_options *o, struct err *e);
+/* The code memory is there: for what names it by address. */
+int report_code(struct report *r, const struct engine_options *o, struct err *e);
+/* All code is gone but that of report_thunk(). */
+void report_flushed(struct report *r);
 void report_free(struct report *r);
 /* The library executes i, from translated code. */
 void report_handed(struct report *r, const struct insn *i);

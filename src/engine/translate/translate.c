@@ -26,6 +26,7 @@ static void flushed(struct interp *in)
 	of(in)->used = of(in)->first;
 	of(in)->used_cold = CODE_COLD;
 	links_flushed(in);
+	report_flushed(of(in)->report);
 }
 
 /* Is there host code for b now? Heats it up to that. */
@@ -231,6 +232,8 @@ static int translate_attach(struct cpu *c, struct mem *m, struct err *e)
 	if (!t->report || (c->engine_options && start_verifying(t, c->engine_options->verify, e)) || code_map(t, e))
 		goto fail;
 	t->counting = t->verify || !opt(t, OPT_LOOK);
+	if (report_code(t->report, c->engine_options, e))
+		goto fail_links;
 	if (links_init(t)) {
 		err_errno(e, "no memory for links between translated blocks");
 		goto fail_links;

@@ -159,8 +159,8 @@ struct translate {
 	struct low *low;
 	struct far_place *place; /* by number of their guard */
 	u32 *to_page;		 /* 1 + the guard of the first far link to pages of that number; 0: none leads there */
-	bool counting;	 /* each block looks at the instruction count on entry */
-	unsigned sample; /* counts calls of the library towards the next timed one */
+	bool counting;		 /* each block looks at the instruction count on entry */
+	unsigned sample;	 /* counts calls of the library towards the next timed one */
 	u8 *live_save, *live_load;
 	struct report *report;
 	struct verify *verify; /* or NULL */
