@@ -367,7 +367,10 @@ static void find_masking(const struct vparse *p, const struct operands *o, const
 	v->mem_elem = (u8)(v->masking == VM_ELEMS || v->masking == VM_QWORDS ? mem->size / v->n_elem
 			   : v->masking == VM_TUPLE			     ? dst->elem_size
 									     : mem->elem_size);
-	if (v->masking == VM_BCAST && dst->kind != OPK_XMM)
+	/* conversions to a smaller type leave the upper half of an XMM register out, and what masks it */
+	if (v->masking == VM_BCAST && name_starts(o, "vcvt"))
+		v->n_elem = (u8)MIN(nd, o->vlen / MAX(1, mem->elem_size));
+	else if (v->masking == VM_BCAST && dst->kind != OPK_XMM)
 		v->n_elem = (u8)(o->vlen / MAX(1, mem->elem_size));
 }
 

@@ -151,6 +151,12 @@ static void test_masked_fault_suppression(void **state)
 	assert_int_equal(FLAT_EXEC(f, 0x62, 0xf1, 0x7f, 0x49, 0x7f, 0x0f), OUT_DONE);
 	assert_int_equal(f->mem[c->r[RDI] + 7], 0x77);
 	assert_int_equal(f->mem[c->r[RDI] + 8], 0x5a);
+	/* vcvtpd2dq xmm1{k1}, [rdi]{1to2}: two bits count, though the register has room for four */
+	c->r[RDI] = 0x50000;
+	c->k[1] = 0xfc;
+	assert_int_equal(FLAT_EXEC(f, 0x62, 0xf1, 0xff, 0x19, 0xe6, 0x0f), OUT_DONE);
+	c->k[1] = 2;
+	assert_int_equal(FLAT_EXEC(f, 0x62, 0xf1, 0xff, 0x19, 0xe6, 0x0f), OUT_FAULT);
 	flat_free(f);
 }
 
