@@ -451,7 +451,7 @@ static int go_on(struct direct *d, struct mirror *m, const struct interp *in)
 	int status = ENTRY_BARRED;
 
 	atomic_store(&d->inside, (u64)(u32)m->pid << 32 | (u32)m->tid);
-	if (!pressing(in) && !atomic_load(&d->drop_some)) {
+	if (!pressing(in) && !atomic_load(&d->drop_some) && !atomic_load(&d->drop_all)) {
 		m->regs_known = false;
 		status = guard_load(m) || ptrace(PTRACE_SYSEMU, m->tid, NULL, NULL) ? ENTRY_BARRED
 										    : mirror_wait(m, m->tid);
