@@ -260,10 +260,12 @@ static bool mirror_ready(struct direct *d, struct mirror *m)
 	if (d->exec_fd < 0)
 		d->exec_fd = stub_open();
 	if (d->exec_fd < 0 || (!d->frames && pages_init(d)) || mirror_start(d, m, &e)) {
-		log_msg(LOG_WARN, "direct: no user code runs natively: %s", e.text);
-		d->off = true;
+		if (++d->starts_failed == START_TRIES)
+			log_msg(LOG_WARN, "direct: no user code runs natively: %s", e.text);
+		d->off = d->starts_failed >= START_TRIES;
 		return false;
 	}
+	d->starts_failed = 0;
 	if (!tsc_fits(d, m)) {
 		log_msg(LOG_WARN, "direct: no user code runs natively: this host cannot make RDTSC trap");
 		d->off = true;
@@ -325,7 +327,8 @@ static int byte_at(struct direct *d, u64 lin)
 	return mmu_probe(d->c, lin, &gpa) && (p = mem_page(d->m, gpa, false)) ? *p : -1;
 }
 
-/* The length of the instruction that trapped and that RIP is behind: INT3, INT1, INT 3 or INT 4 by CD; else 0. */
+/* The length of the instruction that trapped and that RIP is behind: INT3, INT1, INT 3 or INT 4 by CD; else 0. Another
+ * vCPU may have put something else there since, which is executed instead, as if it had been there before. */
 static unsigned trap_length(struct direct *d, struct mirror *m, const siginfo_t *si)
 {
 	u64 rip = m->regs.rip;
@@ -334,10 +337,10 @@ static unsigned trap_length(struct direct *d, struct mirror *m, const siginfo_t 
 	if (si->si_signo == SIGSEGV)
 		return first == 0xcd && last == 4 ? 2 : 0;
 	if (si->si_code == TRAP_BRKPT)
-		return last == 0xf1;
+		return 1;
 	if (si->si_code != SI_KERNEL)
 		return 0;
-	return last == 0xcc ? 1 : first == 0xcd && last == 3 ? 2 : 0;
+	return first == 0xcd && last == 3 ? 2 : 1;
 }
 
 /* Whoever is killed stops once more before it is gone (PTRACE_O_TRACEEXIT), with its registers as they were. */
@@ -639,10 +642,13 @@ static void revoke_maps(void *opaque, u64 gpa)
 		interrupt(opaque);
 }
 
-/* The library has posted why. */
+/* The reason first, then the signal. */
 static void want_safepoint(void *opaque)
 {
-	interrupt(opaque);
+	struct direct *d = opaque;
+
+	blocks_want_safepoint(d->c->engine);
+	interrupt(d);
 }
 
 static void map_changed(void *opaque)

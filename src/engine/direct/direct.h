@@ -46,6 +46,7 @@ _Static_assert(sizeof(struct request) == 56, "the stub's step");
 enum { PAGE_R = 1, PAGE_W = 2, PAGE_X = 4, PAGE_REFUSED = 8, PAGE_GUARDED = 16 };
 #define GUARDS 4      /* breakpoints */
 #define GUARD_TRIES 4 /* mirrors that are asked whether there are such */
+#define START_TRIES 4 /* mirrors that may be killed at birth before none is made any more */
 
 /* 2 MiB of a mirror. */
 struct group {
@@ -132,6 +133,8 @@ struct direct {
 	u64 shortest_ns;		      /* of all stays */
 	u64 fault_ns;			      /* of this stay, in faults that mapped something */
 	bool off;			      /* mirrors cannot be made here */
+	unsigned starts_failed;		      /* in a row */
+	struct mirror *serving;		      /* the one whose fault is looked at */
 	bool guards;			      /* breakpoints stop a mirror */
 	unsigned guard_tries;		      /* it did not, or was killed meanwhile */
 	u64 gdt_seen[16];		      /* compared and found equal to what the host shows */
@@ -155,7 +158,7 @@ struct direct {
 
 	/* reverse map */
 	u32 *frames; /* by gpa >> PAGE_SHIFT: the first of the mappings, index into maps[] */
-	u64 n_frames;
+	_Atomic u64 n_frames;
 	struct user_page *maps;
 	u32 n_maps, cap_maps, free_maps;
 

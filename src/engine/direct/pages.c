@@ -130,9 +130,10 @@ bool pages_refused(const struct mirror *m, u64 lin)
 
 /* ---- the reverse map -------------------------------------------------------------------------------------------- */
 
+/* From any thread. */
 static u32 *frame_of(struct direct *d, u64 gpa)
 {
-	return gpa >> PAGE_SHIFT < d->n_frames ? &d->frames[gpa >> PAGE_SHIFT] : NULL;
+	return gpa >> PAGE_SHIFT < atomic_load(&d->n_frames) ? &d->frames[gpa >> PAGE_SHIFT] : NULL;
 }
 
 static bool more_maps(struct direct *d)
@@ -238,9 +239,12 @@ static void groups_free(struct direct *d, struct mirror *m)
 	m->n_maps = 0;
 }
 
-/* A request found that it was killed. */
+/* A request found that it was killed. One whose fault is being served still has the guest's registers: stay() fetches
+ * them. */
 static void found_dead(struct direct *d, struct mirror *m)
 {
+	if (m == d->serving)
+		return;
 	counter_inc(d->c->counters, CNT_DIRECT_DIED);
 	mirror_stop(m);
 }
@@ -258,11 +262,17 @@ void pages_clear(struct direct *d, struct mirror *m)
 		found_dead(d, m);
 }
 
-bool pages_drop_frame(struct direct *d, u64 gpa)
+/* A frame is in `taking` first and in frames[] before it leaves that, so they are looked at in this order. */
+static bool is_mapped(struct direct *d, u64 gpa)
 {
 	u32 *head = frame_of(d, gpa);
 
-	if (!head || (!__atomic_load_n(head, __ATOMIC_SEQ_CST) && atomic_load(&d->taking) != ((gpa & PAGE_MASK) | 1)))
+	return head && (atomic_load(&d->taking) == ((gpa & PAGE_MASK) | 1) || __atomic_load_n(head, __ATOMIC_SEQ_CST));
+}
+
+bool pages_drop_frame(struct direct *d, u64 gpa)
+{
+	if (!is_mapped(d, gpa))
 		return false;
 	pthread_mutex_lock(&d->lock);
 	if (d->n_dropped == DROPS)
@@ -618,8 +628,11 @@ static bool after_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_a
 
 bool pages_fault(struct direct *d, struct mirror *m, u64 lin, u64 fetch_at)
 {
-	bool done = fault(d, m, lin, fetch_at);
+	bool done;
 
+	d->serving = m;
+	done = fault(d, m, lin, fetch_at);
+	d->serving = NULL;
 	be_not_alone(d);
 	return done;
 }
@@ -727,17 +740,17 @@ bool pages_sync(struct direct *d, struct mirror *m)
 int pages_init(struct direct *d)
 {
 	u64 gpa, size, end = 0;
+	void *frames;
 
 	for (unsigned i = 0; mem_ram_range(d->m, i, &gpa, &size); i++)
 		end = MAX(end, gpa + size);
-	d->n_frames = end >> PAGE_SHIFT;
-	d->frames = mmap(NULL, d->n_frames * sizeof(*d->frames) + 1, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (d->frames != MAP_FAILED)
-		return 0;
-	d->frames = NULL;
-	d->n_frames = 0;
-	return -1;
+	frames = mmap(NULL, (end >> PAGE_SHIFT) * sizeof(*d->frames) + 1, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (frames == MAP_FAILED)
+		return -1;
+	d->frames = frames;
+	atomic_store(&d->n_frames, end >> PAGE_SHIFT); /* others may ask from now on */
+	return 0;
 }
 
 void pages_free(struct direct *d)
