@@ -123,8 +123,8 @@ static void audit_blocks(const struct vm *vm)
 {
 	unsigned wrong = 0;
 
-	for (unsigned i = 0; i < vm->nr_vcpus && vm->cfg.engine->audit; i++)
-		wrong += vm->cfg.engine->audit(vm->vcpu[i]->cpu);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		wrong += vcpu_audit(vm->vcpu[i]);
 	log_msg(LOG_ERROR, "audit blocks: %u differ from memory", wrong);
 }
 

@@ -46,7 +46,7 @@ static int open_inputs(struct boot_options *o, struct err *e)
  * is the interpreter's, too. */
 static const struct engine_ops *another_engine(const struct engine_ops *ops)
 {
-	if (ops->timed)
+	if (ops->timed || ops->uncounted)
 		return &engine_interp;
 	for (unsigned n = 0; arbiter_engine(n); n++)
 		if (arbiter_engine(n) != ops && !arbiter_engine(n)->timed && !arbiter_engine(n)->uncounted)
@@ -118,9 +118,6 @@ int repeat_open(struct boot_options *o, struct err *e)
 	o->vm.engine = choose_engine(o, e);
 	if (!o->vm.engine)
 		return -1;
-	if (o->vm.switch_every && o->vm.engine->uncounted)
-		return err_set(e, "--engine-switch-every: the engine %s does not take turns with others",
-			       o->vm.engine->name);
 	if (o->vm.switch_every) {
 		o->vm.other_engine = another_engine(o->vm.engine);
 		return o->vm.other_engine->probe(e);

@@ -60,8 +60,8 @@ static void print_row(void *opaque, const char *mnemonic, u64 n)
 
 static void report(const struct vm *vm, engine_report_fn *fn, void *opaque)
 {
-	for (unsigned i = 0; i < vm->nr_vcpus && vm->cfg.engine->report; i++)
-		vm->cfg.engine->report(vm->vcpu[i]->cpu, fn, opaque);
+	for (unsigned i = 0; i < vm->nr_vcpus; i++)
+		vcpu_report(vm->vcpu[i], fn, opaque);
 }
 
 /* Percent of the guest's user code's time. */

@@ -75,8 +75,9 @@ struct engine_ops {
 	int (*dirty_log)(void *machine, bool on, engine_dirty_fn *fn, void *opaque, struct err *e);
 	void (*invalidate)(struct cpu *c, enum tlb_scope_engine scope, u64 gpa);
 	void (*detach)(struct cpu *c);
-	/* The most frequent of them, most frequent first. From any thread, then as of some moment ago; may be NULL. */
-	void (*report)(const struct cpu *c, engine_report_fn *fn, void *opaque);
+	/* The most frequent of them, most frequent first; state is what attach() left in cpu->engine. From any thread, then as of some
+	 * moment ago; may be NULL. */
+	void (*report)(const void *state, engine_report_fn *fn, void *opaque);
 	/* Compares every block of code that is kept with memory; how many differ, each said in the log. While run() is not executing; may
 	 * be NULL. */
 	unsigned (*audit)(struct cpu *c);

@@ -96,6 +96,7 @@ static int attach_engines(struct vcpu *v, struct err *e)
 	v->switch_left = turn_of(v);
 	if (v->engine->attach(v->cpu, v->vm->mem, e))
 		return -1;
+	v->first_state = v->cpu->engine;
 	if (!cfg->other_engine)
 		return 0;
 	change_engine(v);
@@ -125,6 +126,31 @@ void vcpu_invalidate_all(struct vcpu *v)
 	change_engine(v);
 	v->engine->invalidate(v->cpu, INVALIDATE_ALL, 0);
 	change_engine(v);
+}
+
+static unsigned audit_one(const struct vcpu *v)
+{
+	return v->engine->audit ? v->engine->audit(v->cpu) : 0;
+}
+
+unsigned vcpu_audit(struct vcpu *v)
+{
+	unsigned wrong = audit_one(v);
+
+	if (!v->vm->cfg.other_engine)
+		return wrong;
+	change_engine(v);
+	wrong += audit_one(v);
+	change_engine(v);
+	return wrong;
+}
+
+void vcpu_report(const struct vcpu *v, engine_report_fn *fn, void *opaque)
+{
+	const struct engine_ops *engine = v->vm->cfg.engine;
+
+	if (engine->report)
+		engine->report(v->first_state, fn, opaque);
 }
 
 /* What a run came to, in what the engine counts. */

@@ -108,6 +108,7 @@ struct vcpu {
 	pthread_t thread;
 	const struct engine_ops *engine;	/* cfg.engine, or cfg.other_engine in its turn */
 	void *other_engine;		/* the private state of the engine whose turn it is not */
+	void *first_state;		/* the private state of cfg.engine */
 	u64 switch_left;		/* instructions or nanoseconds to the next change */
 	bool started;
 	u64 cpu_ns;			/* the thread's CPU time, once it has ended */
@@ -219,6 +220,10 @@ bool vcpu_should_doze(struct vcpu *v);
 void vcpu_handle(struct vcpu *v, enum engine_exit why);
 /* Forgets all that engines made from the guest's code. The vCPU must not be running. */
 void vcpu_invalidate_all(struct vcpu *v);
+/* Compares what its engines made from the guest's code with memory: how many blocks differ. It must not be running. */
+unsigned vcpu_audit(struct vcpu *v);
+/* What the engine that was chosen has to report (engine.h), whichever has its turn. From any thread. */
+void vcpu_report(const struct vcpu *v, engine_report_fn *fn, void *opaque);
 int vcpu_start(struct vcpu *v, struct err *e);
 /* Host CPU time of the vCPU's thread so far, nanoseconds. From any thread. */
 u64 vcpu_cpu_ns(const struct vcpu *v);

@@ -76,4 +76,17 @@ for cpus in 2 3; do
 	entries=$(sed -n 's/^direct.entries  *\([0-9]*\) .*/\1/p' "$TMPDIR/err")
 	[ "${entries:-0}" -gt 1000 ] || fail "user code of $cpus vCPUs ran natively only ${entries:-0} times"
 done
+
+# In turns with the interpreter: three engines on one state.
+for pair in "1 initrd" "3 initrd-smp"; do
+	timeout 240 "$DOPPEL" boot --engine direct -O -promote --engine-switch-every 50021 --cpu host,-aes --memory 256M --cpus ${pair% *} \
+		--timeout 200 --stats --audit=tlb,blocks --kernel $guest/vmlinuz --initrd "$TMPDIR/${pair#* }" --append "console=ttyS0 quiet" \
+		>"$TMPDIR/console" 2>"$TMPDIR/err" </dev/null || fail "the guest that engines took turns with ended with an error"
+	tr -d '\r' <"$TMPDIR/console" | grep -qE "^(user: status 0|smp: ok)" || fail "engines in turns: no program said that it is well"
+	grep -q "block audit: .* differs" "$TMPDIR/err" && fail "engines in turns: code and its copies differ"
+	for counter in direct.entries engine.switches; do
+		n=$(sed -n "s/^$counter  *\([0-9]*\) .*/\1/p" "$TMPDIR/err")
+		[ "${n:-0}" -gt 200 ] || fail "engines in turns: $counter is ${n:-0}"
+	done
+done
 exit 0

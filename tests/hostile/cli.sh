@@ -32,7 +32,6 @@ refuse "--append is for a kernel" boot --append x disk.img
 refuse "cannot open firmware" boot --firmware /nonexistent
 refuse "--debugcon" boot --debugcon none,port=0 --kernel k
 refuse "does not count instructions" boot --engine direct --record "$TMPDIR/log" --kernel k
-refuse "does not take turns" boot --engine direct --engine-switch-every 3001 --kernel k
 refuse "give 64, 32 or 16" boot --linux-entry 8 --kernel k
 refuse "/nonexistent" boot --kernel /nonexistent
 refuse "is empty" boot --kernel "$TMPDIR/empty"

@@ -647,7 +647,7 @@ static void want_safepoint(void *opaque)
 {
 	struct direct *d = opaque;
 
-	blocks_want_safepoint(d->c->engine);
+	blocks_want_safepoint(d->in);
 	interrupt(d);
 }
 
@@ -725,6 +725,7 @@ static int direct_attach(struct cpu *c, struct mem *m, struct err *e)
 	in->native_cold = ~0ull;
 	in->native_opaque = d;
 	in->native = direct_native;
+	d->in = in;
 	return 0;
 }
 
@@ -758,10 +759,13 @@ static enum engine_exit direct_run(struct cpu *c, u64 budget)
 	return unlikely(d->failed) ? EXIT_FATAL : why;
 }
 
+/* From any thread, also while the vCPU changes engines: the state that it finds may be the other one's. */
 static void direct_kick(struct cpu *c)
 {
-	if (c->engine)
-		interrupt(of(c->engine));
+	struct interp *in = c->engine;
+
+	if (in && in->native == direct_native)
+		interrupt(of(in));
 }
 
 static void direct_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gpa)
@@ -775,9 +779,9 @@ static void direct_invalidate(struct cpu *c, enum tlb_scope_engine scope, u64 gp
 		drop_all(d);
 }
 
-static void direct_report(const struct cpu *c, engine_report_fn *fn, void *opaque)
+static void direct_report(const void *state, engine_report_fn *fn, void *opaque)
 {
-	engine_translate.report(c, fn, opaque);
+	engine_translate.report(state, fn, opaque);
 }
 
 static unsigned direct_audit(struct cpu *c)

@@ -120,6 +120,7 @@ struct xlayout {
 struct direct {
 	struct cpu *c;
 	struct mem *m;
+	struct interp *in; /* translate's state, of which this is a part: cpu->engine, unless another engine has its turn */
 	struct mem_listener listener;
 	struct xlayout x;
 	struct mirror mirror[MIRRORS];

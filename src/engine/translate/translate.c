@@ -286,9 +286,9 @@ static enum engine_exit translate_run(struct cpu *c, u64 budget)
 	return unlikely(t->failed) ? EXIT_FATAL : why;
 }
 
-static void translate_report(const struct cpu *c, engine_report_fn *fn, void *opaque)
+static void translate_report(const void *state, engine_report_fn *fn, void *opaque)
 {
-	const struct translate *t = c->engine;
+	const struct translate *t = state;
 
 	report_list(t->report, fn, opaque);
 }
