@@ -287,7 +287,8 @@ static int check_translate(const struct boot_options *o, struct err *e)
 			   : t->code_size   ? "--code-cache"
 					    : NULL;
 
-	if (what && strcmp(o->engine, "translate") && strcmp(o->engine, "auto"))
+	if (what && strcmp(o->engine, "translate") && strcmp(o->engine, "auto") &&
+	    (t->verify || strcmp(o->engine, "direct"))) /* whose guest kernel is translated */
 		return err_set(e, "%s is about translated code: give --engine translate", what);
 	if (t->verify && o->vm.cpus > 1)
 		return err_set(e,

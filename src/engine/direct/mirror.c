@@ -318,14 +318,16 @@ static int batch_first(const struct mirror *m)
 
 int mirror_flush(struct mirror *m)
 {
+	int status;
+
 	if (!m->n_requests)
 		return 0;
 	m->requests[m->n_requests].nr = -1;
 	m->n_requests = 0;
-	if ((!m->batch_next && batch_first(m)) || ptrace(PTRACE_CONT, m->pid, NULL, NULL) || mirror_wait(m, m->pid) < 0)
+	if ((!m->batch_next && batch_first(m)) || ptrace(PTRACE_CONT, m->pid, NULL, NULL))
 		return -1;
-	m->batch_next = (u64)ptrace(PTRACE_PEEKUSER, m->pid, offsetof(struct user_regs_struct, rip), NULL) ==
-			stub_done();
+	status = mirror_wait(m, m->pid);
+	m->batch_next = status >= 0 && WSTOPSIG(status) == SIGTRAP;
 	return m->batch_next ? 0 : -1;
 }
 

@@ -19,7 +19,7 @@
 static const u8 call_code[] = { 0x0f, 0x05, 0xcc };
 
 /* Carries out the requests one by one, in R12 the next, until one has a negative number: then INT3 at `done`; going on
- * behind that is the next batch. Where one fails: INT3 at `failed`, and RAX is what it gave. */
+ * behind that is the next batch. Where one fails: UD2, and RAX is what it gave. */
 static const u8 batch_code[] = {
 	0x49, 0xbc, 0x00, 0x10, 0x57, 0x1a, /* batch: mov r12, REQUESTS_BASE */
 	0xc5, 0x6f, 0x00, 0x00,		    /*     (its upper half) */
@@ -39,7 +39,7 @@ static const u8 batch_code[] = {
 	0xeb, 0xc9,			    /*     jmp next */
 	0xcc,				    /* done: int3 */
 	0xeb, 0xbc,			    /*     jmp batch */
-	0xcc,				    /* failed: int3 */
+	0x0f, 0x0b,			    /* failed: ud2 */
 };
 _Static_assert(REQUESTS_BASE == 0x6fc51a571000, "it stands in the code");
 
@@ -51,11 +51,6 @@ u64 stub_call(void)
 u64 stub_batch(void)
 {
 	return STUB_BASE + BATCH_AT;
-}
-
-u64 stub_done(void)
-{
-	return STUB_BASE + BATCH_AT + sizeof(batch_code) - 3;
 }
 
 static void make_image(u8 page[PAGE_SIZE])

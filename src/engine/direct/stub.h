@@ -12,8 +12,7 @@
 /* A file descriptor of the program, or -1. */
 int stub_open(void);
 u64 stub_call(void);  /* where a system call and then a breakpoint stands */
-u64 stub_batch(void); /* where the loop over requests begins; it ends at a breakpoint */
-u64 stub_done(void);  /* RIP at the end of a batch in which all went well */
+u64 stub_batch(void); /* where the loop over requests begins; it ends at a breakpoint, or UD2 if one failed */
 /* The host lets user code use RDFSBASE and kin. */
 bool host_fsgsbase(void);
 
